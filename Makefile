@@ -1,0 +1,52 @@
+# SPDX-License-Identifier: MIT
+# The front door.  Every target is one command; the work is in scripts/ and in
+# meson.build.
+
+BUILD ?= build
+JOBS ?= $(shell nproc)
+PREFIX ?= /usr/local
+export JOBS
+
+.PHONY: all help setup demo check check-asan check-ubsan check-tsan
+.PHONY: check-valgrind bench lint install clean
+
+all: ## build build/penstock
+	@scripts/compile $(BUILD)
+
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## /{ printf "  make %-15s %s\n", $$1, $$2 }' \
+		Makefile
+
+setup: ## install the packages that penstock needs (Debian)
+	@scripts/setup build dev
+
+demo: all ## a small real model, run in less memory than it needs
+	@scripts/demo $(BUILD)
+
+check: ## build and run all tests; ends with the counts
+	@scripts/check $(BUILD)
+
+check-asan: ## the tests under AddressSanitizer
+	@scripts/check build-asan address
+
+check-ubsan: ## the tests under UndefinedBehaviorSanitizer
+	@scripts/check build-ubsan undefined
+
+check-tsan: ## the tests under ThreadSanitizer
+	@scripts/check build-tsan thread
+
+check-valgrind: ## the tests under valgrind memcheck
+	@scripts/check build-valgrind valgrind
+
+bench: all ## streaming against mmap in a small memory cgroup (root)
+	@scripts/bench-streaming
+
+lint: ## style, include graph, sizes, shell scripts
+	@scripts/lint
+
+install: all ## install under PREFIX (/usr/local)
+	@meson configure $(BUILD) -Dprefix=$(PREFIX)
+	@meson install -C $(BUILD)
+
+clean: ## remove the build directories
+	rm -rf build build-*

@@ -1,0 +1,186 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * kernels: pure functions over caller's memory; no allocation, no threads, no
+ * I/O, no global state.  Reached through a table that is filled for a CPU mask.
+ *
+ * Exactness contract, for every kernel of every ISA: the result of one
+ * (weight row, activation row) pair or of one token depends on that pair only,
+ * not on how many rows, tokens or heads are in the call.  Tables for different
+ * CPU masks may differ in rounding; within one table all is deterministic.
+ */
+#ifndef PST_KERNELS_H
+#define PST_KERNELS_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+/* Tensor types, with the numbers of the GGUF format. */
+enum pst_ktype {
+	PST_K_F32 = 0,
+	PST_K_F16 = 1,
+	PST_K_Q4_0 = 2,
+	PST_K_Q4_1 = 3,
+	PST_K_Q5_0 = 6,
+	PST_K_Q5_1 = 7,
+	PST_K_Q8_0 = 8,
+	PST_K_Q2_K = 10,
+	PST_K_Q3_K = 11,
+	PST_K_Q4_K = 12,
+	PST_K_Q5_K = 13,
+	PST_K_Q6_K = 14,
+	PST_K_IQ4_NL = 20,
+	PST_K_IQ4_XS = 23,
+	PST_K_BF16 = 30,
+	PST_K_MXFP4 = 39,
+	PST_KTYPE_COUNT = 43
+};
+
+/* Activations are quantised in blocks of this many values. */
+#define PST_K_QBLOCK 32
+
+/**
+ * struct pst_kact - rows of activations, one per token
+ * @f32: [nr_rows][stride]
+ * @q8: [nr_rows][stride]: round(x / d), -127..127; 64-byte aligned rows
+ * @d: [nr_rows][stride / 32]: scale of each block, max|x| / 127, may be 0
+ * @sum: [nr_rows][stride / 32]: sum of a block's q8 values
+ * @stride: values from one row to the next, a multiple of 64, >= n
+ *
+ * @f32 is always there.  @q8, @d and @sum may be NULL when only weights whose
+ * table entry says PST_KACT_F32 are multiplied.
+ */
+struct pst_kact {
+	const float *f32;
+	const int8_t *q8;
+	const float *d;
+	const int32_t *sum;
+	size_t stride;
+};
+
+/* Which form of the activations a type's mul reads. */
+enum pst_kact_kind {
+	PST_KACT_F32,
+	PST_KACT_Q8
+};
+
+/**
+ * struct pst_kmul - y[i][r] = sum over n of W[r][n] * x[idx[i]][n]
+ * @w: first row; rows lie @row_bytes apart, no alignment promised
+ * @n: row length in weights, a multiple of the type's block
+ * @nr_rows: weight rows
+ * @x: activations
+ * @idx: [nr_x] row of @x for each i, NULL for the identity
+ * @nr_x: activation rows to multiply with
+ * @y: result; row i starts at y + i * y_stride
+ * @scratch: [n + 64] floats, 64-byte aligned, contents undefined before and
+ *	after; does not alias anything else
+ */
+struct pst_kmul {
+	const void *w;
+	size_t row_bytes;
+	uint32_t n;
+	uint32_t nr_rows;
+	const struct pst_kact *x;
+	const uint32_t *idx;
+	uint32_t nr_x;
+	float *y;
+	size_t y_stride;
+	float *scratch;
+};
+
+/**
+ * struct pst_kattn - one query head against the keys and values of one KV head
+ * @q: [hd_k], 64-byte alignment not promised
+ * @k: key of position s starts at k + s * k_stride_bytes
+ * @v: value of position s starts at v + s * v_stride_bytes
+ * @nr_kv: positions to attend to, >= 1
+ * @hd_k: length of a key
+ * @hd_v: length of a value
+ * @scale: multiplies q.k before the softmax
+ * @scores: [nr_kv] scratch
+ * @out: [hd_v], sum over s of softmax(scale * q.k_s) * v_s
+ */
+struct pst_kattn {
+	const float *q;
+	const void *k;
+	const void *v;
+	size_t k_stride_bytes;
+	size_t v_stride_bytes;
+	uint32_t nr_kv;
+	uint32_t hd_k;
+	uint32_t hd_v;
+	float scale;
+	float *scores;
+	float *out;
+};
+
+/**
+ * struct pst_ktype_ops - what the table knows of one tensor type
+ * @block_elems: weights in a block, 0 when the type is not supported
+ * @block_bytes: bytes of a block
+ * @act: what @mul reads of the activations
+ * @dequant: y[0..n) = exact value of a row's first n weights
+ * @mul: matrix times activation rows, see struct pst_kmul
+ */
+struct pst_ktype_ops {
+	uint32_t block_elems;
+	uint32_t block_bytes;
+	enum pst_kact_kind act;
+	void (*dequant)(float *y, const void *row, uint32_t n);
+	void (*mul)(const struct pst_kmul *m);
+};
+
+/**
+ * struct pst_kernels - the table
+ * @name: the highest ISA in use: "c", "avx2", "avx512", "avx512-vnni"
+ * @types: by enum pst_ktype
+ * @quantize: q8, d and sum of one row (see struct pst_kact), n a multiple of
+ *	32; d = max|x| / 127; q = round to nearest even of x * (1 / d), 0 where
+ *	d is 0
+ * @rms_norm: y = x * w / sqrt(mean(x^2) + eps); y may be x; w may be NULL (1)
+ * @swiglu: y = silu(g) * u, silu(g) = g / (1 + exp(-g)); y may be g
+ * @add: y += x
+ * @axpy: y += a * x
+ * @softmax: in place, the maximum subtracted first
+ * @rope_norm: rotates pairs (2i, 2i + 1) of x[0..n_rot) by cs[2i] = cos,
+ *	cs[2i + 1] = sin
+ * @rope_neox: rotates pairs (i, i + n_rot / 2), the same cs
+ * @f32_to_f16: round to nearest even, y unaligned
+ * @attn_f32: attention over F32 keys and values
+ * @attn_f16: attention over F16 keys and values
+ */
+struct pst_kernels {
+	const char *name;
+	struct pst_ktype_ops types[PST_KTYPE_COUNT];
+	void (*quantize)(int8_t *q, float *d, int32_t *sum, const float *x,
+			 uint32_t n);
+	void (*rms_norm)(float *y, const float *x, const float *w, uint32_t n,
+			 float eps);
+	void (*swiglu)(float *y, const float *g, const float *u, uint32_t n);
+	void (*add)(float *y, const float *x, uint32_t n);
+	void (*axpy)(float *y, float a, const float *x, uint32_t n);
+	void (*softmax)(float *x, uint32_t n);
+	void (*rope_norm)(float *x, const float *cs, uint32_t n_rot);
+	void (*rope_neox)(float *x, const float *cs, uint32_t n_rot);
+	void (*f32_to_f16)(uint16_t *y, const float *x, uint32_t n);
+	void (*attn_f32)(const struct pst_kattn *a);
+	void (*attn_f16)(const struct pst_kattn *a);
+};
+
+/* CPU mask: what the table may use. */
+#define PST_CPU_AVX2   (1u << 0) /* AVX2 + FMA + F16C */
+#define PST_CPU_AVX512 (1u << 1) /* F + BW + VL + DQ */
+#define PST_CPU_VNNI   (1u << 2) /* AVX512_VNNI */
+
+/** pst_cpu_detect() - mask of the running CPU, OS support included */
+uint32_t pst_cpu_detect(void);
+
+/**
+ * pst_kernels_init() - fill the table: reference first, overlays in order
+ * @k: caller's memory
+ * @cpu_mask: PST_CPU_*; 0 gives the portable reference
+ */
+void pst_kernels_init(struct pst_kernels *k, uint32_t cpu_mask);
+
+#endif

@@ -1,0 +1,108 @@
+// SPDX-License-Identifier: MIT
+/*
+ * Dequantisation of a row, AVX-512, and the products of the types that have no
+ * integer kernel by way of it; see dequant_x86.h.  The same bits as the
+ * reference.
+ */
+#include "avx512_util.h"
+#include "x86_priv.h"
+
+PST_K_INLINE void put_scaled(float *y, __m128i codes, float d)
+{
+	__m512 v = _mm512_cvtepi32_ps(_mm512_cvtepi8_epi32(codes));
+
+	_mm512_storeu_ps(y, _mm512_mul_ps(v, _mm512_set1_ps(d)));
+}
+
+PST_K_INLINE void put_affine(float *y, __m128i codes, float d, float m)
+{
+	__m512 v = _mm512_cvtepi32_ps(_mm512_cvtepu8_epi32(codes));
+
+	_mm512_storeu_ps(y, _mm512_fmadd_ps(v, _mm512_set1_ps(d),
+					    _mm512_set1_ps(m)));
+}
+
+#include "dequant_x86.h"
+
+static void pst_k_dequant_f16_avx512(float *y, const void *row, uint32_t n)
+{
+	const uint8_t *p = row;
+	uint32_t i;
+
+	for (i = 0; i < n; i += 16) {
+		__mmask16 k = first_lanes(n - i);
+
+		_mm512_mask_storeu_ps(y + i, k,
+				      _mm512_cvtph_ps(_mm256_maskz_loadu_epi16(
+					      k, p + 2 * (size_t)i)));
+	}
+}
+
+static void pst_k_dequant_bf16_avx512(float *y, const void *row, uint32_t n)
+{
+	const uint8_t *p = row;
+	uint32_t i;
+
+	for (i = 0; i < n; i += 16) {
+		__mmask16 k = first_lanes(n - i);
+
+		_mm512_mask_storeu_ps(y + i, k,
+				      bf16_ps(_mm256_maskz_loadu_epi16(
+					      k, p + 2 * (size_t)i)));
+	}
+}
+
+static void pst_k_mul_q4_1_avx512(const struct pst_kmul *m)
+{
+	pst_k_mul_dequant_avx512(m, dequant_q4_1);
+}
+
+static void pst_k_mul_q5_1_avx512(const struct pst_kmul *m)
+{
+	pst_k_mul_dequant_avx512(m, dequant_q5_1);
+}
+
+static void pst_k_mul_q2_k_avx512(const struct pst_kmul *m)
+{
+	pst_k_mul_dequant_avx512(m, dequant_q2_k);
+}
+
+static void pst_k_mul_q3_k_avx512(const struct pst_kmul *m)
+{
+	pst_k_mul_dequant_avx512(m, dequant_q3_k);
+}
+
+static void pst_k_mul_q5_k_avx512(const struct pst_kmul *m)
+{
+	pst_k_mul_dequant_avx512(m, dequant_q5_k);
+}
+
+static void pst_k_mul_iq4_nl_avx512(const struct pst_kmul *m)
+{
+	pst_k_mul_dequant_avx512(m, dequant_iq4_nl);
+}
+
+static void pst_k_mul_iq4_xs_avx512(const struct pst_kmul *m)
+{
+	pst_k_mul_dequant_avx512(m, dequant_iq4_xs);
+}
+
+static void pst_k_mul_mxfp4_avx512(const struct pst_kmul *m)
+{
+	pst_k_mul_dequant_avx512(m, dequant_mxfp4);
+}
+
+void pst_k_fill_dequant_avx512(struct pst_kernels *k)
+{
+	set_dequant(k);
+	k->types[PST_K_F16].dequant = pst_k_dequant_f16_avx512;
+	k->types[PST_K_BF16].dequant = pst_k_dequant_bf16_avx512;
+	k->types[PST_K_Q4_1].mul = pst_k_mul_q4_1_avx512;
+	k->types[PST_K_Q5_1].mul = pst_k_mul_q5_1_avx512;
+	k->types[PST_K_Q2_K].mul = pst_k_mul_q2_k_avx512;
+	k->types[PST_K_Q3_K].mul = pst_k_mul_q3_k_avx512;
+	k->types[PST_K_Q5_K].mul = pst_k_mul_q5_k_avx512;
+	k->types[PST_K_IQ4_NL].mul = pst_k_mul_iq4_nl_avx512;
+	k->types[PST_K_IQ4_XS].mul = pst_k_mul_iq4_xs_avx512;
+	k->types[PST_K_MXFP4].mul = pst_k_mul_mxfp4_avx512;
+}

@@ -1,0 +1,222 @@
+// SPDX-License-Identifier: MIT
+/*
+ * Products with float activations, AVX2: weights in F32, F16 and BF16, and rows
+ * that a dequantisation has made float.  Any n; weights need no alignment and
+ * nothing past a row is read.  Products are fused and summed in 8 (in
+ * dequantised rows 32) partial sums.
+ */
+#include "avx2_util.h"
+#include "x86_priv.h"
+
+enum {
+	TILE_ROWS = 4,
+	TILE_TOKENS = 4,
+	TILE_NR = 2
+};
+
+/* Values i..i + 7 of a row, of which the first @nr are there. */
+typedef __m256 (*load_fn)(const uint8_t *row, uint32_t i, uint32_t nr);
+
+PST_K_INLINE __m256 load_row_f32(const uint8_t *row, uint32_t i, uint32_t nr)
+{
+	const float *p = (const float *)(row + 4 * (size_t)i);
+
+	if (nr == 8)
+		return _mm256_loadu_ps(p);
+	return _mm256_maskload_ps(p, first_lanes(nr));
+}
+
+/* AVX2 cannot mask 16-bit lanes: the end of a row is copied. */
+PST_K_INLINE __m128i load_part16(const uint8_t *p, uint32_t nr)
+{
+	uint16_t part[8] = { 0 };
+
+	memcpy(part, p, 2 * nr);
+	return _mm_loadu_si128((const __m128i *)part);
+}
+
+PST_K_INLINE __m256 load_row_f16(const uint8_t *row, uint32_t i, uint32_t nr)
+{
+	if (nr == 8)
+		return load8_f16(row, i);
+	return _mm256_cvtph_ps(load_part16(row + 2 * (size_t)i, nr));
+}
+
+PST_K_INLINE __m256 load_row_bf16(const uint8_t *row, uint32_t i, uint32_t nr)
+{
+	__m256i v;
+
+	if (nr == 8)
+		return load8_bf16(row, i);
+	v = _mm256_cvtepu16_epi32(load_part16(row + 2 * (size_t)i, nr));
+	return _mm256_castsi256_ps(_mm256_slli_epi32(v, 16));
+}
+
+/* One element type: how it is read, and its bytes. */
+struct fmt {
+	load_fn load;
+	uint32_t bytes;
+};
+
+static const struct fmt fmt_f32 = { load_row_f32, 4 };
+static const struct fmt fmt_f16 = { load_row_f16, 2 };
+static const struct fmt fmt_bf16 = { load_row_bf16, 2 };
+
+struct tile {
+	const uint8_t *w[TILE_ROWS];
+	size_t ahead_bytes;
+	const float *x[TILE_TOKENS];
+	__m256 acc[TILE_ROWS][TILE_TOKENS];
+};
+
+/* @nr <= 8 columns from @c */
+PST_K_INLINE void step(struct tile *t, uint32_t c, uint32_t nr, int rows,
+		       int tokens, load_fn load)
+{
+	__m256 w[TILE_ROWS];
+	int r, i;
+
+#pragma GCC unroll 4
+	for (r = 0; r < rows; r++)
+		w[r] = load(t->w[r], c, nr);
+#pragma GCC unroll 4
+	for (i = 0; i < tokens; i++) {
+		__m256 x;
+
+		if (nr == 8)
+			x = _mm256_loadu_ps(t->x[i] + c);
+		else
+			x = _mm256_maskload_ps(t->x[i] + c, first_lanes(nr));
+#pragma GCC unroll 4
+		for (r = 0; r < rows; r++)
+			t->acc[r][i] = _mm256_fmadd_ps(w[r], x, t->acc[r][i]);
+	}
+}
+
+/* 64 columns from @c, a whole number of cache lines. */
+PST_K_INLINE void steps(struct tile *t, uint32_t c, int rows, int tokens,
+			const struct fmt *f)
+{
+	uint32_t j;
+	int r;
+
+#pragma GCC unroll 4
+	for (r = 0; r < rows; r++)
+		prefetch(t->w[r] + (size_t)c * f->bytes, t->ahead_bytes,
+			 64 * f->bytes);
+#pragma GCC unroll 8
+	for (j = 0; j < 64; j += 8)
+		step(t, c + j, 8, rows, tokens, f->load);
+}
+
+PST_K_INLINE void tile_float(const struct pst_kmul *m, uint32_t r0, uint32_t i0,
+			     int rows, int tokens, const struct fmt *f)
+{
+	struct tile t;
+	uint32_t c;
+	int r, i;
+
+	t.ahead_bytes = (size_t)rows * m->row_bytes;
+#pragma GCC unroll 4
+	for (i = 0; i < tokens; i++)
+		t.x[i] = m->x->f32 +
+			 pst_k_xrow(m, i0 + (uint32_t)i) * m->x->stride;
+#pragma GCC unroll 4
+	for (r = 0; r < rows; r++) {
+		t.w[r] = pst_k_row(m, r0 + (uint32_t)r);
+#pragma GCC unroll 4
+		for (i = 0; i < tokens; i++)
+			t.acc[r][i] = _mm256_setzero_ps();
+	}
+	for (c = 0; c + 64 <= m->n; c += 64)
+		steps(&t, c, rows, tokens, f);
+	for (; c + 8 <= m->n; c += 8)
+		step(&t, c, 8, rows, tokens, f->load);
+	if (c < m->n)
+		step(&t, c, m->n - c, rows, tokens, f->load);
+#pragma GCC unroll 4
+	for (r = 0; r < rows; r++)
+#pragma GCC unroll 4
+		for (i = 0; i < tokens; i++)
+			m->y[(i0 + (uint32_t)i) * m->y_stride + r0 +
+			     (uint32_t)r] = sum8(t.acc[r][i]);
+}
+
+PST_K_INLINE void tile_f32(const struct pst_kmul *m, uint32_t r, uint32_t i,
+			   int nr, int nt)
+{
+	tile_float(m, r, i, nr, nt, &fmt_f32);
+}
+
+static void pst_k_mul_f32_avx2(const struct pst_kmul *m)
+{
+	tile_mul(m, TILE_NR, TILE_TOKENS, tile_f32);
+}
+
+PST_K_INLINE void tile_f16(const struct pst_kmul *m, uint32_t r, uint32_t i,
+			   int nr, int nt)
+{
+	tile_float(m, r, i, nr, nt, &fmt_f16);
+}
+
+static void pst_k_mul_f16_avx2(const struct pst_kmul *m)
+{
+	tile_mul(m, TILE_NR, TILE_TOKENS, tile_f16);
+}
+
+PST_K_INLINE void tile_bf16(const struct pst_kmul *m, uint32_t r, uint32_t i,
+			    int nr, int nt)
+{
+	tile_float(m, r, i, nr, nt, &fmt_bf16);
+}
+
+static void pst_k_mul_bf16_avx2(const struct pst_kmul *m)
+{
+	tile_mul(m, TILE_NR, TILE_TOKENS, tile_bf16);
+}
+
+/*
+ * One float row, n a multiple of 32, times one row of activations.  Four sums,
+ * because a single one would wait for each addition.
+ */
+PST_K_INLINE float dot_row(const float *w, const float *x, uint32_t n)
+{
+	__m256 acc[4];
+	uint32_t c;
+	int j;
+
+#pragma GCC unroll 4
+	for (j = 0; j < 4; j++)
+		acc[j] = _mm256_setzero_ps();
+	for (c = 0; c < n; c += 32) {
+#pragma GCC unroll 4
+		for (j = 0; j < 4; j++)
+			acc[j] = _mm256_fmadd_ps(_mm256_load_ps(w + c + 8 * j),
+						 _mm256_loadu_ps(x + c + 8 * j),
+						 acc[j]);
+	}
+	return sum8(_mm256_add_ps(_mm256_add_ps(acc[0], acc[1]),
+				  _mm256_add_ps(acc[2], acc[3])));
+}
+
+void pst_k_mul_dequant_avx2(const struct pst_kmul *m, pst_k_dequant_fn dequant)
+{
+	const struct pst_kact *x = m->x;
+	uint32_t r, i;
+
+	for (r = 0; r < m->nr_rows; r++) {
+		prefetch(pst_k_row(m, r), m->row_bytes, m->row_bytes);
+		dequant(m->scratch, pst_k_row(m, r), m->n);
+		for (i = 0; i < m->nr_x; i++)
+			m->y[i * m->y_stride + r] = dot_row(
+				m->scratch,
+				x->f32 + pst_k_xrow(m, i) * x->stride, m->n);
+	}
+}
+
+void pst_k_fill_mul_float_avx2(struct pst_kernels *k)
+{
+	k->types[PST_K_F32].mul = pst_k_mul_f32_avx2;
+	k->types[PST_K_F16].mul = pst_k_mul_f16_avx2;
+	k->types[PST_K_BF16].mul = pst_k_mul_bf16_avx2;
+}

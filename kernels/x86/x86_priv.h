@@ -1,0 +1,33 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The parts of each x86 overlay.
+ */
+#ifndef PST_K_X86_PRIV_H
+#define PST_K_X86_PRIV_H
+
+#include "pst_kpriv.h"
+
+/* pst_k_mul_dequant_c() with vectors; n is a multiple of 32. */
+void pst_k_mul_dequant_avx512(const struct pst_kmul *m,
+			      pst_k_dequant_fn dequant);
+void pst_k_mul_dequant_avx2(const struct pst_kmul *m, pst_k_dequant_fn dequant);
+
+void pst_k_fill_mul_q8_vnni(struct pst_kernels *k);
+
+void pst_k_fill_mul_q8_avx512(struct pst_kernels *k);
+void pst_k_fill_mul_float_avx512(struct pst_kernels *k);
+void pst_k_fill_dequant_avx512(struct pst_kernels *k);
+void pst_k_fill_vector_avx512(struct pst_kernels *k);
+void pst_k_fill_quantize_avx512(struct pst_kernels *k);
+void pst_k_fill_rope_avx512(struct pst_kernels *k);
+void pst_k_fill_attn_avx512(struct pst_kernels *k);
+
+void pst_k_fill_mul_q8_avx2(struct pst_kernels *k);
+void pst_k_fill_mul_float_avx2(struct pst_kernels *k);
+void pst_k_fill_dequant_avx2(struct pst_kernels *k);
+void pst_k_fill_vector_avx2(struct pst_kernels *k);
+void pst_k_fill_quantize_avx2(struct pst_kernels *k);
+void pst_k_fill_rope_avx2(struct pst_kernels *k);
+void pst_k_fill_attn_avx2(struct pst_kernels *k);
+
+#endif

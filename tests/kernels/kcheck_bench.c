@@ -1,0 +1,184 @@
+// SPDX-License-Identifier: MIT
+/*
+ * Speed of the products, one thread, weights out of cache: bytes of weights
+ * per second, as they are and as a part of what a plain read of the same
+ * memory reaches.  Prints CSV.
+ */
+#include <stdio.h>
+#include <sys/mman.h>
+#include <time.h>
+
+#include "kcheck.h"
+
+enum {
+	WEIGHTS_BYTES = 256 << 20, /* several times a large L3 */
+	CALL_ROWS = 512, /* rows of one call, as of one expert */
+	MAX_X = 32,
+};
+
+#define ROUND_NS 10000000ULL
+#define TOTAL_NS 200000000ULL
+
+typedef uint64_t vec __attribute__((vector_size(64)));
+
+/* Processor time, so that other work on the machine is not counted. */
+static uint64_t cpu_ns(void)
+{
+	struct timespec ts;
+
+	clock_gettime(CLOCK_THREAD_CPUTIME_ID, &ts);
+	return (uint64_t)ts.tv_sec * 1000000000 + (uint64_t)ts.tv_nsec;
+}
+
+/* Reads a buffer, asking for lines ahead of their turn as the kernels do. */
+static uint64_t read_all(const uint8_t *p, size_t bytes)
+{
+	const vec *v = (const vec *)p;
+	vec sum[8] = { { 0 } };
+	size_t i, j;
+
+	for (i = 0; i + 8 <= bytes / sizeof(vec); i += 8)
+		for (j = 0; j < 8; j++) {
+			__builtin_prefetch(v + i + j + 32);
+			sum[j] ^= v[i + j];
+		}
+	for (j = 1; j < 8; j++)
+		sum[0] ^= sum[j];
+	return sum[0][0];
+}
+
+static double read_gbs(const uint8_t *w)
+{
+	const size_t piece = WEIGHTS_BYTES / 8;
+	double best = 0;
+	size_t i;
+
+	for (i = 0; i < 64; i++) {
+		uint64_t start = cpu_ns();
+		volatile uint64_t sink = read_all(w + i % 8 * piece, piece);
+
+		(void)sink;
+		best = fmax(best, (double)piece / (double)(cpu_ns() - start));
+	}
+	return best;
+}
+
+struct bench {
+	uint8_t *w; /* WEIGHTS_BYTES */
+	struct pst_kact act;
+	float *y, *scratch;
+	uint32_t n;
+	double read_gbs;
+};
+
+/* The best round counts: what else runs on the machine only slows. */
+static double mul_gbs(const struct bench *b, const struct pst_ktype_ops *ops,
+		      uint32_t nr_x)
+{
+	size_t row_bytes = (size_t)b->n / ops->block_elems * ops->block_bytes;
+	size_t call_bytes = row_bytes * CALL_ROWS, at = 0;
+	uint64_t start = cpu_ns(), round_start = start, bytes = 0, now;
+	double best = 0;
+
+	do {
+		struct pst_kmul m = {
+			.w = b->w + at,
+			.row_bytes = row_bytes,
+			.n = b->n,
+			.nr_rows = CALL_ROWS,
+			.x = &b->act,
+			.nr_x = nr_x,
+			.y = b->y,
+			.y_stride = CALL_ROWS,
+			.scratch = b->scratch,
+		};
+
+		ops->mul(&m);
+		bytes += call_bytes;
+		at += call_bytes;
+		if (at + call_bytes > WEIGHTS_BYTES)
+			at = 0;
+		now = cpu_ns();
+		if (now - round_start < ROUND_NS)
+			continue;
+		best = fmax(best, (double)bytes / (double)(now - round_start));
+		round_start = now;
+		bytes = 0;
+	} while (now - start < TOTAL_NS);
+	return best;
+}
+
+static void bench_type(struct bench *b, const struct ktest_type *t,
+		       const struct pst_kernels *tables, size_t nr_tables)
+{
+	static const uint32_t nr_xs[] = { 1, 4, MAX_X };
+	const struct pst_ktype_ops *ops = &tables[0].types[t->type];
+	size_t unit = (size_t)ops->block_bytes * 4096, at, m, i;
+
+	/* One random piece over and over: the values do not change speed. */
+	rnd_blocks(b->w, t->type, ops, 4096, true);
+	for (at = unit; at + unit <= WEIGHTS_BYTES; at += unit)
+		memcpy(b->w + at, b->w, unit);
+	memcpy(b->w + at, b->w, WEIGHTS_BYTES - at);
+	for (m = 0; m < nr_tables; m++)
+		for (i = 0; i < PST_ARRAY_SIZE(nr_xs); i++) {
+			double gbs =
+				mul_gbs(b, &tables[m].types[t->type], nr_xs[i]);
+
+			printf("%s,%s,%u,%u,%.2f,%.2f\n", t->name,
+			       tables[m].name, b->n, nr_xs[i], gbs,
+			       gbs / b->read_gbs);
+			fflush(stdout);
+		}
+}
+
+/* Page-aligned memory, in huge pages where the system gives them. */
+static void *get_pages(size_t bytes)
+{
+	void *p = mmap(NULL, bytes, PROT_READ | PROT_WRITE,
+		       MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+
+	if (p == MAP_FAILED)
+		return NULL;
+	madvise(p, bytes, MADV_HUGEPAGE);
+	return p;
+}
+
+static int bench_get(struct bench *b, const struct pst_kernels *k, uint32_t n)
+{
+	size_t nr = (size_t)MAX_X * n;
+	float *x = get_pages(nr * sizeof(float));
+	int8_t *q8 = get_pages(nr);
+	float *d = get_pages(nr / 32 * sizeof(float));
+	int32_t *sum = get_pages(nr / 32 * sizeof(int32_t));
+	size_t i;
+
+	b->w = get_pages(WEIGHTS_BYTES);
+	b->y = get_pages((size_t)MAX_X * CALL_ROWS * sizeof(float));
+	b->scratch = get_pages((n + 64) * sizeof(float));
+	if (!x || !q8 || !d || !sum || !b->w || !b->y || !b->scratch)
+		return 1;
+	for (i = 0; i < nr; i++)
+		x[i] = rnd_normal();
+	k->quantize(q8, d, sum, x, (uint32_t)nr);
+	memset(b->w, 1, WEIGHTS_BYTES);
+	b->act = (struct pst_kact){ x, q8, d, sum, n };
+	b->n = n;
+	b->read_gbs = read_gbs(b->w);
+	return 0;
+}
+
+int kcheck_bench(uint32_t n)
+{
+	struct pst_kernels tables[KTEST_NR_MASKS];
+	size_t nr_tables = kcheck_all_tables(tables), i;
+	struct bench b;
+
+	if (bench_get(&b, &tables[0], n))
+		return 1;
+	printf("# memory read, one thread: %.1f GB/s\n", b.read_gbs);
+	printf("type,isa,n,nr_x,weights_GBps,of_read\n");
+	for (i = 0; i < KTEST_NR_TYPES; i++)
+		bench_type(&b, &ktest_types[i], tables, nr_tables);
+	return 0;
+}

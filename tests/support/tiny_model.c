@@ -1,0 +1,301 @@
+// SPDX-License-Identifier: MIT
+/*
+ * See tiny_model.h.
+ */
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "tiny_model.h"
+
+/* Marks an array in tm_kv.type: element type in the low bits. */
+#define IS_ARRAY 0x100u
+
+static void die(const char *what, const char *name)
+{
+	fprintf(stderr, "tiny_model: %s '%s'\n", what, name);
+	abort();
+}
+
+static void full_key(const struct tiny_model *m, const char *name, char *out,
+		     size_t size)
+{
+	if (*name == '%')
+		snprintf(out, size, "%s", name + 1);
+	else
+		snprintf(out, size, "%s.%s", m->arch, name);
+}
+
+static struct tm_kv *find_kv(struct tiny_model *m, const char *name)
+{
+	char key[sizeof(m->kvs[0].key)];
+
+	full_key(m, name, key, sizeof(key));
+	for (uint32_t i = 0; i < m->nr_kv; i++)
+		if (!strcmp(m->kvs[i].key, key))
+			return &m->kvs[i];
+	return NULL;
+}
+
+static struct tm_kv *set(struct tiny_model *m, const char *name, uint32_t type)
+{
+	struct tm_kv *kv = find_kv(m, name);
+
+	if (!kv) {
+		if (m->nr_kv == TM_MAX_KV)
+			die("no room for key", name);
+		kv = &m->kvs[m->nr_kv++];
+		full_key(m, name, kv->key, sizeof(kv->key));
+	}
+	kv->type = type;
+	return kv;
+}
+
+void tm_u32(struct tiny_model *m, const char *name, uint32_t v)
+{
+	set(m, name, PST_GGUF_U32)->u = v;
+}
+
+void tm_f32(struct tiny_model *m, const char *name, float v)
+{
+	set(m, name, PST_GGUF_F32)->f = v;
+}
+
+void tm_bool(struct tiny_model *m, const char *name, bool v)
+{
+	set(m, name, PST_GGUF_BOOL)->u = v;
+}
+
+void tm_str(struct tiny_model *m, const char *name, const char *v)
+{
+	struct tm_kv *kv = set(m, name, PST_GGUF_STRING);
+
+	snprintf(kv->text, sizeof(kv->text), "%s", v);
+}
+
+void tm_array(struct tiny_model *m, const char *name, uint32_t elem_type,
+	      uint32_t nr, uint32_t v)
+{
+	struct tm_kv *kv = set(m, name, IS_ARRAY | elem_type);
+
+	kv->u = (uint64_t)nr << 32 | v;
+}
+
+void tm_drop(struct tiny_model *m, const char *name)
+{
+	struct tm_kv *kv = find_kv(m, name);
+
+	if (!kv)
+		die("no key", name);
+	*kv = m->kvs[--m->nr_kv];
+}
+
+struct tm_tensor *tm_tensor(struct tiny_model *m, const char *name)
+{
+	for (uint32_t i = 0; i < m->nr_tensors; i++)
+		if (!strcmp(m->tensors[i].name, name))
+			return &m->tensors[i];
+	die("no tensor", name);
+	return NULL;
+}
+
+void tm_drop_tensor(struct tiny_model *m, const char *name)
+{
+	*tm_tensor(m, name) = m->tensors[--m->nr_tensors];
+}
+
+void tm_add(struct tiny_model *m, const char *name, uint64_t n0, uint64_t n1,
+	    uint64_t n2)
+{
+	struct tm_tensor *t = &m->tensors[m->nr_tensors++];
+
+	if (m->nr_tensors > TM_MAX_TENSORS)
+		die("no room for tensor", name);
+	*t = (struct tm_tensor){ .type = 0,
+				 .nr_dims = n2 > 1   ? 3
+					    : n1 > 1 ? 2
+						     : 1,
+				 .ne = { n0, n1, n2, 1 } };
+	snprintf(t->name, sizeof(t->name), "%s", name);
+}
+
+static void add_block(struct tiny_model *m, uint32_t layer, const char *name,
+		      const uint64_t ne[3])
+{
+	char full[64];
+
+	snprintf(full, sizeof(full), "blk.%u.%s", layer, name);
+	tm_add(m, full, ne[0], ne[1], ne[2]);
+}
+
+#define BLOCK(m, l, name, ...) \
+	add_block(m, l, name, (const uint64_t[3]){ __VA_ARGS__ })
+
+static void add_ffn(struct tiny_model *m, uint32_t l, bool moe)
+{
+	BLOCK(m, l, "ffn_norm.weight", TM_EMBD, 1, 1);
+	if (!moe) {
+		BLOCK(m, l, "ffn_gate.weight", TM_EMBD, TM_FF, 1);
+		BLOCK(m, l, "ffn_up.weight", TM_EMBD, TM_FF, 1);
+		BLOCK(m, l, "ffn_down.weight", TM_FF, TM_EMBD, 1);
+		return;
+	}
+	BLOCK(m, l, "ffn_gate_inp.weight", TM_EMBD, TM_EXPERTS, 1);
+	BLOCK(m, l, "ffn_gate_exps.weight", TM_EMBD, TM_FF_EXP, TM_EXPERTS);
+	BLOCK(m, l, "ffn_up_exps.weight", TM_EMBD, TM_FF_EXP, TM_EXPERTS);
+	BLOCK(m, l, "ffn_down_exps.weight", TM_FF_EXP, TM_EMBD, TM_EXPERTS);
+}
+
+static void add_attention(struct tiny_model *m, uint32_t l)
+{
+	uint64_t nq = TM_HEADS * TM_HD, nk = TM_HEADS_KV * TM_HD;
+
+	BLOCK(m, l, "attn_norm.weight", TM_EMBD, 1, 1);
+	BLOCK(m, l, "attn_q.weight", TM_EMBD, nq, 1);
+	BLOCK(m, l, "attn_k.weight", TM_EMBD, nk, 1);
+	BLOCK(m, l, "attn_v.weight", TM_EMBD, nk, 1);
+	BLOCK(m, l, "attn_output.weight", nq, TM_EMBD, 1);
+	if (!strcmp(m->arch, "qwen2")) {
+		BLOCK(m, l, "attn_q.bias", nq, 1, 1);
+		BLOCK(m, l, "attn_k.bias", nk, 1, 1);
+		BLOCK(m, l, "attn_v.bias", nk, 1, 1);
+	} else if (!strncmp(m->arch, "qwen3", 5)) {
+		BLOCK(m, l, "attn_q_norm.weight", TM_HD, 1, 1);
+		BLOCK(m, l, "attn_k_norm.weight", TM_HD, 1, 1);
+	} else if (!strcmp(m->arch, "olmoe")) {
+		BLOCK(m, l, "attn_q_norm.weight", nq, 1, 1);
+		BLOCK(m, l, "attn_k_norm.weight", nk, 1, 1);
+	}
+}
+
+void tm_init(struct tiny_model *m, const char *arch, bool moe)
+{
+	memset(m, 0, sizeof(*m));
+	m->arch = arch;
+	m->seed = 1;
+	tm_str(m, "%general.architecture", arch);
+	tm_u32(m, "block_count", TM_LAYERS);
+	tm_u32(m, "embedding_length", TM_EMBD);
+	tm_u32(m, "context_length", 256);
+	tm_u32(m, "feed_forward_length", TM_FF);
+	tm_u32(m, "attention.head_count", TM_HEADS);
+	tm_u32(m, "attention.head_count_kv", TM_HEADS_KV);
+	tm_f32(m, "attention.layer_norm_rms_epsilon", 1e-5f);
+	if (moe) {
+		tm_u32(m, "expert_count", TM_EXPERTS);
+		tm_u32(m, "expert_used_count", TM_USED);
+		tm_u32(m, "expert_feed_forward_length", TM_FF_EXP);
+	}
+	tm_add(m, "token_embd.weight", TM_EMBD, TM_VOCAB, 1);
+	tm_add(m, "output_norm.weight", TM_EMBD, 1, 1);
+	tm_add(m, "output.weight", TM_EMBD, TM_VOCAB, 1);
+	for (uint32_t l = 0; l < TM_LAYERS; l++) {
+		add_attention(m, l);
+		add_ffn(m, l, moe);
+	}
+}
+
+static void put_array(struct gguf_builder *b, const struct tm_kv *kv)
+{
+	uint32_t nr = (uint32_t)(kv->u >> 32), v = (uint32_t)kv->u;
+	uint32_t all[1024];
+
+	if (nr > PST_ARRAY_SIZE(all))
+		die("too long", kv->key);
+	for (uint32_t i = 0; i < nr; i++)
+		all[i] = v;
+	gb_array(b, kv->key, kv->type & ~IS_ARRAY, nr, all, nr * sizeof(v));
+}
+
+static void put_kv(struct gguf_builder *b, const struct tm_kv *kv)
+{
+	switch (kv->type) {
+	case PST_GGUF_U32:
+		gb_u32(b, kv->key, (uint32_t)kv->u);
+		break;
+	case PST_GGUF_F32:
+		gb_f32(b, kv->key, (float)kv->f);
+		break;
+	case PST_GGUF_BOOL:
+		gb_bool(b, kv->key, kv->u);
+		break;
+	case PST_GGUF_STRING:
+		gb_str(b, kv->key, kv->text);
+		break;
+	default:
+		put_array(b, kv);
+	}
+}
+
+static void put_vocab(struct gguf_builder *b)
+{
+	char texts[TM_VOCAB][8];
+	const char *tokens[TM_VOCAB];
+	int32_t types[TM_VOCAB];
+	float scores[TM_VOCAB] = { 0 };
+
+	for (int i = 0; i < TM_VOCAB; i++) {
+		snprintf(texts[i], sizeof(texts[i]), i ? "t%02d" : "<unk>", i);
+		tokens[i] = texts[i];
+		types[i] = i ? 1 : 2;
+	}
+	gb_str(b, "tokenizer.ggml.model", "llama");
+	gb_strs(b, "tokenizer.ggml.tokens", tokens, TM_VOCAB);
+	gb_f32s(b, "tokenizer.ggml.scores", scores, TM_VOCAB);
+	gb_i32s(b, "tokenizer.ggml.token_type", types, TM_VOCAB);
+}
+
+/* F32 weights of about 1/sqrt(n_in); norms near 1. */
+static void fill_f32(const struct tiny_model *m, const struct tm_tensor *t,
+		     uint64_t *rng, uint8_t *out, uint64_t nr)
+{
+	bool norm = strstr(t->name, "norm") != NULL;
+	bool zero = m->zero_router && strstr(t->name, "ffn_gate_inp");
+
+	for (uint64_t i = 0; i < nr; i++) {
+		double u = (double)(pst_rng_next(rng) >> 11) * 0x1p-52 - 1.0;
+		float v = (float)(norm ? 1.0 + 0.1 * u : 0.25 * u);
+
+		if (zero)
+			v = 0.0f;
+		memcpy(out + i * sizeof(v), &v, sizeof(v));
+	}
+}
+
+static void put_tensor(const struct tiny_model *m, struct gguf_builder *b,
+		       const struct tm_tensor *t, uint64_t *rng)
+{
+	const struct pst_gguf_type *ty = pst_gguf_type(t->type);
+	struct gb_tensor rec = { .name = t->name,
+				 .type = t->type,
+				 .nr_dims = t->nr_dims };
+	uint64_t nr = t->ne[0] * t->ne[1] * t->ne[2] * t->ne[3];
+	uint64_t size = nr / ty->block_elems * ty->block_bytes;
+	uint8_t *bytes = calloc(1, size + 1);
+
+	if (!bytes)
+		die("no memory for", t->name);
+	memcpy(rec.ne, t->ne, sizeof(t->ne));
+	if (!t->type)
+		fill_f32(m, t, rng, bytes, nr);
+	gb_tensor(b, &rec, bytes, size);
+	free(bytes);
+}
+
+uint8_t *tm_build(const struct tiny_model *m, size_t *size)
+{
+	struct gguf_builder b;
+	uint64_t rng = m->seed;
+
+	gb_init(&b);
+	b.align = m->align;
+	if (m->align)
+		gb_u32(&b, "general.alignment", m->align);
+	for (uint32_t i = 0; i < m->nr_kv; i++)
+		put_kv(&b, &m->kvs[i]);
+	if (!m->no_vocab)
+		put_vocab(&b);
+	for (uint32_t i = 0; i < m->nr_tensors; i++)
+		put_tensor(m, &b, &m->tensors[i], &rng);
+	return gb_finish(&b, size);
+}

@@ -1,0 +1,322 @@
+// SPDX-License-Identifier: MIT
+/*
+ * penstock bench: prefill and decode speed over a fixed pseudo-random token
+ * sequence, the same for every mode, so that modes differ in time only.
+ */
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "cli.h"
+
+struct result {
+	char mode[16];
+	struct cli_run_stats s; /* prompt and reply times */
+	struct pst_counters mid;
+	double prefill_tok_s, decode_tok_s, hit_rate, decode_hit_rate;
+	uint64_t read_bytes, decode_bytes, wait_ns, busy_ns, decode_wait_ns;
+	uint64_t decode_busy_ns, peak_bytes;
+	uint32_t slots, experts;
+};
+
+struct sums {
+	uint64_t hash;
+	uint32_t nr_vocab;
+};
+
+/* Modes must agree to the bit: the logits are hashed, not just produced. */
+static int on_logits(void *ctx, uint32_t index, const float *logits)
+{
+	struct sums *s = ctx;
+
+	(void)index;
+	for (uint32_t i = 0; i < s->nr_vocab; i++) {
+		uint32_t bits;
+
+		memcpy(&bits, &logits[i], sizeof(bits));
+		s->hash = (s->hash ^ bits) * 0x100000001b3ULL;
+	}
+	return 0;
+}
+
+static double share(uint64_t part, uint64_t other)
+{
+	return part + other ? (double)part / (double)(part + other) : 0.0;
+}
+
+static void fill(struct result *r)
+{
+	const struct pst_counters *a = &r->s.before, *m = &r->mid,
+				  *z = &r->s.after;
+
+	if (r->s.prompt_ns)
+		r->prefill_tok_s =
+			r->s.prompt_tokens * 1e9 / (double)r->s.prompt_ns;
+	if (r->s.reply_ns)
+		r->decode_tok_s =
+			r->s.reply_tokens * 1e9 / (double)r->s.reply_ns;
+	r->hit_rate = share(z->hits - a->hits, z->misses - a->misses);
+	r->decode_hit_rate = share(z->hits - m->hits, z->misses - m->misses);
+	r->read_bytes = z->read_bytes - a->read_bytes;
+	r->decode_bytes = z->read_bytes - m->read_bytes;
+	r->wait_ns = z->wait_ns - a->wait_ns;
+	r->decode_wait_ns = z->wait_ns - m->wait_ns;
+	r->busy_ns = z->io_busy_ns - a->io_busy_ns;
+	r->decode_busy_ns = z->io_busy_ns - m->io_busy_ns;
+	r->peak_bytes = z->peak_bytes;
+}
+
+static int eval(struct pst_session *s, const int32_t *ids, uint32_t nr,
+		struct sums *sums, struct pst_diag *diag)
+{
+	struct pst_eval ev = { .tokens = ids,
+			       .nr = nr,
+			       .first_logits = nr - 1,
+			       .logits = on_logits,
+			       .ctx = sums };
+
+	return pst_session_eval(s, &ev, diag);
+}
+
+static int measure(struct pst_engine *e, const struct cli_opts *o,
+		   const int32_t *ids, struct result *r, uint64_t *hash)
+{
+	struct sums sums = { .hash = 0xcbf29ce484222325ULL,
+			     .nr_vocab = pst_engine_nr_vocab(e) };
+	struct pst_session *s;
+	struct pst_diag diag;
+	uint64_t start = pst_now_ns();
+	int rc = pst_session_create(e, &s);
+
+	pst_diag_init(&diag);
+	if (rc)
+		return cli_fail(rc, NULL);
+	pst_engine_counters(e, &r->s.before);
+	if (o->prompt_tokens)
+		rc = eval(s, ids, o->prompt_tokens, &sums, &diag);
+	r->s.prompt_ns = pst_now_ns() - start;
+	pst_engine_counters(e, &r->mid);
+	start = pst_now_ns();
+	for (uint32_t i = 0; !rc && i < o->gen_tokens; i++)
+		rc = eval(s, ids + o->prompt_tokens + i, 1, &sums, &diag);
+	r->s.reply_ns = pst_now_ns() - start;
+	pst_engine_counters(e, &r->s.after);
+	pst_session_destroy(s);
+	r->s.prompt_tokens = o->prompt_tokens;
+	r->s.reply_tokens = o->gen_tokens;
+	*hash = sums.hash;
+	fill(r);
+	return rc ? cli_fail(rc, &diag) : EXIT_OK;
+}
+
+static int set_mode(struct cli_opts *o, const char *mode)
+{
+	o->engine.resident = !strcmp(mode, "resident");
+	if (!strcmp(mode, "mmap"))
+		o->engine.io = PST_ENGINE_IO_MMAP;
+	else if (!strcmp(mode, "pread"))
+		o->engine.io = PST_ENGINE_IO_PREAD;
+	else if (!strcmp(mode, "uring"))
+		o->engine.io = PST_ENGINE_IO_URING;
+	else if (!strcmp(mode, "resident"))
+		o->engine.io = PST_ENGINE_IO_AUTO;
+	else
+		return -EINVAL;
+	return 0;
+}
+
+static int run_mode(struct cli_opts *o, const char *mode, struct result *r,
+		    uint64_t *hash)
+{
+	uint32_t nr = o->prompt_tokens + o->gen_tokens;
+	int32_t *ids = pst_calloc(nr, sizeof(*ids));
+	uint64_t rng = o->sample.seed;
+	struct pst_engine *e;
+	int rc;
+
+	if (!ids)
+		return cli_fail(-ENOMEM, NULL);
+	if (!o->engine.ctx_size)
+		o->engine.ctx_size = nr;
+	rc = cli_open(o, o->args[0], &e);
+	if (rc)
+		goto out_ids;
+	for (uint32_t i = 0; i < nr; i++)
+		ids[i] = (int32_t)(pst_rng_next(&rng) % pst_engine_nr_vocab(e));
+	rc = measure(e, o, ids, r, hash);
+	snprintf(r->mode, sizeof(r->mode), "%s", mode);
+	r->slots = pst_engine_plan(e)->nr_slots;
+	r->experts = pst_engine_plan(e)->nr_experts;
+	fprintf(stderr,
+		"%s: %s; %s; %s; %u threads; %u of %u experts in memory, "
+		"%llu touched\n",
+		mode, pst_engine_io_name(e), pst_engine_mem_name(e),
+		pst_engine_kernels_name(e), pst_engine_plan(e)->threads,
+		r->slots, r->experts, (unsigned long long)r->s.after.distinct);
+	pst_engine_close(e);
+out_ids:
+	free(ids);
+	return rc;
+}
+
+static int by_decode(const void *a, const void *b)
+{
+	const struct result *x = a, *y = b;
+
+	return (x->decode_tok_s > y->decode_tok_s) -
+	       (x->decode_tok_s < y->decode_tok_s);
+}
+
+static double gb_s(uint64_t bytes, uint64_t ns)
+{
+	return ns ? (double)bytes / (double)ns : 0.0;
+}
+
+static void print_json(const struct result *r, uint32_t nr)
+{
+	printf("{\"schema\":\"penstock.bench.1\",\"results\":[");
+	for (uint32_t i = 0; i < nr; i++)
+		printf("%s{\"mode\":\"%s\",\"prefill_tokens\":%u,"
+		       "\"prefill_tok_s\":%.4f,\"decode_tokens\":%u,"
+		       "\"decode_tok_s\":%.4f,\"hit_rate\":%.6f,"
+		       "\"decode_hit_rate\":%.6f,\"read_bytes\":%llu,"
+		       "\"decode_read_bytes\":%llu,\"wait_s\":%.6f,"
+		       "\"decode_wait_s\":%.6f,\"io_busy_s\":%.6f,"
+		       "\"decode_io_busy_s\":%.6f,\"decode_s\":%.6f,"
+		       "\"peak_bytes\":%llu,\"slots\":%u,\"experts\":%u,"
+		       "\"distinct_experts\":%llu}",
+		       i ? "," : "", r[i].mode, r[i].s.prompt_tokens,
+		       r[i].prefill_tok_s, r[i].s.reply_tokens,
+		       r[i].decode_tok_s, r[i].hit_rate, r[i].decode_hit_rate,
+		       (unsigned long long)r[i].read_bytes,
+		       (unsigned long long)r[i].decode_bytes,
+		       (double)r[i].wait_ns * 1e-9,
+		       (double)r[i].decode_wait_ns * 1e-9,
+		       (double)r[i].busy_ns * 1e-9,
+		       (double)r[i].decode_busy_ns * 1e-9,
+		       (double)r[i].s.reply_ns * 1e-9,
+		       (unsigned long long)r[i].peak_bytes, r[i].slots,
+		       r[i].experts, (unsigned long long)r[i].s.after.distinct);
+	printf("]}\n");
+}
+
+static void print_table(const struct result *r, uint32_t nr,
+			enum cli_output form)
+{
+	static const char *const head[] = {
+		[OUT_TEXT] = "mode      prefill tok/s  decode tok/s  hit %  "
+			     "GB/tok   GB/s  wait %  peak GiB\n",
+		[OUT_CSV] = "mode,prefill_tok_s,decode_tok_s,hit_pct,gb_tok,"
+			    "gb_s,wait_pct,peak_gib\n",
+		[OUT_MD] = "| mode | prefill tok/s | decode tok/s | hit % | "
+			   "GB/token | GB/s | waiting % | peak GiB |\n"
+			   "|---|---|---|---|---|---|---|---|\n",
+	};
+	static const char *const row[] = {
+		[OUT_TEXT] = "%-9s %13.2f %13.2f %6.1f %7.3f %6.2f %7.1f "
+			     "%9.2f\n",
+		[OUT_CSV] = "%s,%.3f,%.3f,%.2f,%.4f,%.3f,%.2f,%.3f\n",
+		[OUT_MD] = "| %s | %.2f | %.2f | %.1f | %.3f | %.2f | %.1f | "
+			   "%.2f |\n",
+	};
+
+	fputs(head[form], stdout);
+	for (uint32_t i = 0; i < nr; i++) {
+		const struct result *b = &r[i];
+		double tok = b->s.reply_tokens ? b->s.reply_tokens : 1.0;
+
+		printf(row[form], b->mode, b->prefill_tok_s, b->decode_tok_s,
+		       100.0 * b->decode_hit_rate,
+		       (double)b->decode_bytes * 1e-9 / tok,
+		       gb_s(b->decode_bytes, b->decode_busy_ns),
+		       b->s.reply_ns ? 100.0 * (double)b->decode_wait_ns /
+					       (double)b->s.reply_ns
+				     : 0.0,
+		       (double)b->peak_bytes / (double)PST_GIB);
+	}
+}
+
+/* All repeats of a mode; the one with the median decode speed is kept. */
+static int run_repeats(struct cli_opts *o, const char *mode, struct result *out,
+		       uint64_t *hash)
+{
+	uint32_t n = PST_MAX(o->repeat, 1u);
+	struct result *all = pst_calloc(n, sizeof(*all));
+	int rc = all ? EXIT_OK : cli_fail(-ENOMEM, NULL);
+
+	for (uint32_t i = 0; !rc && i < n; i++)
+		rc = run_mode(o, mode, &all[i], hash);
+	if (!rc) {
+		qsort(all, n, sizeof(*all), by_decode);
+		*out = all[n / 2];
+	}
+	free(all);
+	return rc;
+}
+
+static const char *own_mode(const struct cli_opts *o)
+{
+	if (o->engine.resident)
+		return "resident";
+	return o->engine.io == PST_ENGINE_IO_MMAP    ? "mmap"
+	       : o->engine.io == PST_ENGINE_IO_PREAD ? "pread"
+						     : "uring";
+}
+
+#define MAX_MODES 8
+
+static int run_all(struct cli_opts *o, char **modes, uint32_t nr)
+{
+	struct result results[MAX_MODES] = { 0 };
+	uint64_t hash[MAX_MODES] = { 0 };
+	int rc = EXIT_OK;
+
+	for (uint32_t i = 0; i < nr && !rc; i++) {
+		if (i && set_mode(o, modes[i])) {
+			cli_error("--against '%s': resident, mmap, pread or "
+				  "uring",
+				  modes[i]);
+			return EXIT_USAGE;
+		}
+		rc = run_repeats(o, modes[i], &results[i], &hash[i]);
+	}
+	if (rc)
+		return rc;
+	if (o->output == OUT_JSON)
+		print_json(results, nr);
+	else
+		print_table(results, nr, o->output);
+	for (uint32_t i = 1; i < nr; i++)
+		if (hash[i] != hash[0]) {
+			cli_error("modes '%s' and '%s' gave different logits",
+				  modes[0], modes[i]);
+			rc = EXIT_BUG;
+		}
+	return rc;
+}
+
+int cmd_bench(struct cli_opts *o)
+{
+	char *copy = strdup(o->against ? o->against : ""), *save = NULL;
+	char own[16];
+	char *modes[MAX_MODES] = { own };
+	uint32_t nr = 1;
+	int rc;
+
+	if (!copy)
+		return cli_fail(-ENOMEM, NULL);
+	snprintf(own, sizeof(own), "%s", own_mode(o));
+	for (char *m = strtok_r(copy, ",", &save); m && nr < MAX_MODES;
+	     m = strtok_r(NULL, ",", &save))
+		modes[nr++] = m;
+	if (!o->seed_given)
+		o->sample.seed = 1;
+	if (!o->gen_tokens && !o->prompt_tokens) {
+		cli_error("bench: nothing to measure");
+		rc = EXIT_USAGE;
+	} else {
+		rc = run_all(o, modes, nr);
+	}
+	free(copy);
+	return rc;
+}

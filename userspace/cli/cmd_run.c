@@ -1,0 +1,260 @@
+// SPDX-License-Identifier: MIT
+/*
+ * penstock run: answer a prompt, or chat when stdin is a terminal.
+ */
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/random.h>
+#include <unistd.h>
+
+#include "cli.h"
+#include "tokenizer.h"
+
+struct run {
+	struct cli_opts *o;
+	struct pst_engine *e;
+	struct pst_session *s;
+	struct pst_sampler *sampler;
+	const struct cli_chat *chat;
+	struct cli_bar bar;
+	struct cli_run_stats stats;
+	int32_t next;
+	char *reply; /* kept for -o json */
+	size_t reply_len, reply_cap;
+};
+
+static int on_logits(void *ctx, uint32_t index, const float *logits)
+{
+	struct run *r = ctx;
+
+	(void)index;
+	r->next = pst_sampler_draw(r->sampler, logits);
+	return 0;
+}
+
+static void on_prefill(void *ctx, uint64_t done, uint64_t all)
+{
+	struct run *r = ctx;
+	uint64_t layers = all / r->stats.prompt_tokens;
+
+	cli_bar_update(&r->bar, "reading prompt", done / layers,
+		       r->stats.prompt_tokens, "tok");
+}
+
+static int emit(struct run *r, const char *s, size_t len)
+{
+	char *p;
+
+	if (r->o->output != OUT_JSON) {
+		if (fwrite(s, 1, len, stdout) != len || fflush(stdout))
+			return -EPIPE;
+		return 0;
+	}
+	while (r->reply_len + len > r->reply_cap) {
+		r->reply_cap = r->reply_cap ? r->reply_cap * 2 : 4096;
+		p = realloc(r->reply, r->reply_cap);
+		if (!p)
+			return -ENOMEM;
+		r->reply = p;
+	}
+	memcpy(r->reply + r->reply_len, s, len);
+	r->reply_len += len;
+	return 0;
+}
+
+static int emit_token(struct run *r, struct pst_detok *d, int32_t id)
+{
+	char small[512], *big = small;
+	const char *piece;
+	int len = pst_vocab_piece(pst_engine_vocab(r->e), id, true, &piece);
+	size_t cap = sizeof(small);
+	int n, rc;
+
+	if (len > 0 && (size_t)len * 3 + 16 > cap) {
+		cap = (size_t)len * 3 + 16;
+		big = malloc(cap);
+		if (!big)
+			return -ENOMEM;
+	}
+	n = pst_detok_push(d, id, big, cap);
+	rc = n > 0 ? emit(r, big, (size_t)n) : n;
+	if (big != small)
+		free(big);
+	return rc;
+}
+
+static int prefill(struct run *r, const struct pst_tokens *t,
+		   struct pst_diag *diag)
+{
+	uint64_t start = pst_now_ns();
+	struct pst_eval ev = { .tokens = t->ids,
+			       .nr = (uint32_t)t->nr,
+			       .first_logits = (uint32_t)t->nr - 1,
+			       .logits = on_logits,
+			       .progress = on_prefill,
+			       .ctx = r };
+	int rc;
+
+	r->stats.prompt_tokens = (uint32_t)t->nr;
+	rc = pst_session_eval(r->s, &ev, diag);
+	cli_bar_clear(&r->bar);
+	r->stats.prompt_ns = pst_now_ns() - start;
+	return rc;
+}
+
+/* Tokens until the model ends, the count is reached or the context is full. */
+static int decode(struct run *r, struct pst_diag *diag)
+{
+	const struct pst_vocab *v = pst_engine_vocab(r->e);
+	uint32_t ctx = pst_engine_plan(r->e)->ctx_size;
+	uint32_t max = r->o->max_tokens ? r->o->max_tokens : UINT32_MAX;
+	uint64_t start = pst_now_ns();
+	struct pst_detok d;
+	char tail[16];
+	int rc = 0, n;
+
+	pst_detok_init(&d, v, r->o->special, false);
+	r->stats.reply_tokens = 0;
+	while (!pst_vocab_is_eog(v, r->next)) {
+		int32_t id = r->next;
+		struct pst_eval ev = {
+			.tokens = &id, .nr = 1, .logits = on_logits, .ctx = r
+		};
+
+		rc = emit_token(r, &d, id);
+		if (rc || ++r->stats.reply_tokens >= max ||
+		    pst_session_nr_tokens(r->s) >= ctx)
+			break;
+		rc = pst_session_eval(r->s, &ev, diag);
+		if (rc)
+			break;
+	}
+	n = pst_detok_flush(&d, tail, sizeof(tail));
+	if (!rc && n > 0)
+		rc = emit(r, tail, (size_t)n);
+	r->stats.reply_ns = pst_now_ns() - start;
+	return rc;
+}
+
+static void report(struct run *r)
+{
+	if (r->o->output == OUT_JSON) {
+		printf("{\"schema\":\"penstock.run.1\",\"reply\":");
+		cli_json_string(stdout, r->reply ? r->reply : "", r->reply_len);
+		printf(",\"stats\":");
+		cli_stats_json(r->e, &r->stats, stdout);
+		printf("}\n");
+		return;
+	}
+	fputc('\n', stdout);
+	fflush(stdout);
+	if (!r->o->no_stats)
+		cli_stats_line(r->e, &r->stats);
+}
+
+static int answer(struct run *r, const char *user, bool first)
+{
+	const struct pst_vocab *v = pst_engine_vocab(r->e);
+	bool raw = r->o->raw || !r->chat->name;
+	char *text = raw ? strdup(user)
+			 : cli_chat_turn(r->chat, r->o->system, user, first);
+	struct pst_tokens t = { 0 };
+	struct pst_diag diag;
+	int rc = -ENOMEM;
+
+	pst_diag_init(&diag);
+	if (text)
+		rc = pst_vocab_tokenize(v, text, strlen(text),
+					PST_TOKENIZE_SPECIAL |
+						(first ? PST_TOKENIZE_BOS : 0),
+					&t);
+	if (!rc && !t.nr)
+		rc = pst_diag_set(&diag, -EINVAL, "the prompt is empty");
+	pst_engine_counters(r->e, &r->stats.before);
+	if (!rc)
+		rc = prefill(r, &t, &diag);
+	if (!rc)
+		rc = decode(r, &diag);
+	pst_engine_counters(r->e, &r->stats.after);
+	if (!rc)
+		report(r);
+	free(text);
+	pst_tokens_fini(&t);
+	return rc ? cli_fail(rc, &diag) : EXIT_OK;
+}
+
+static int chat_loop(struct run *r)
+{
+	char *line = NULL;
+	size_t cap = 0;
+	bool first = true;
+	int rc = EXIT_OK;
+
+	fprintf(stderr, "chat: an empty line or Ctrl-D ends it\n");
+	while (!rc) {
+		ssize_t n;
+
+		fputs("> ", stderr);
+		n = getline(&line, &cap, stdin);
+		if (n <= 0 || line[0] == '\n')
+			break;
+		if (line[n - 1] == '\n')
+			line[n - 1] = 0;
+		rc = answer(r, line, first);
+		first = false;
+	}
+	free(line);
+	return rc;
+}
+
+static int read_prompt(struct run *r)
+{
+	struct cli_opts *o = r->o;
+	const char *path = o->file ? o->file : "-";
+	char *text;
+	size_t len;
+	int rc;
+
+	if (o->nr_args == 2)
+		return answer(r, o->args[1], true);
+	if (!o->file && isatty(STDIN_FILENO))
+		return chat_loop(r);
+	rc = cli_read_all(path, &text, &len);
+	if (rc) {
+		cli_error("%s: %s", path, strerror(-rc));
+		return rc == -ENOENT ? EXIT_NO_MODEL : EXIT_OS;
+	}
+	if (strlen(text) != len) {
+		cli_error("%s: the prompt holds a NUL byte", path);
+		rc = EXIT_DATA;
+	} else {
+		rc = answer(r, text, true);
+	}
+	free(text);
+	return rc;
+}
+
+int cmd_run(struct cli_opts *o)
+{
+	struct run r = { .o = o };
+	int rc;
+
+	if (!o->seed_given && getrandom(&o->sample.seed, 8, 0) != 8)
+		o->sample.seed = pst_now_ns();
+	rc = cli_open(o, o->args[0], &r.e);
+	if (rc)
+		return rc;
+	cli_bar_init(&r.bar, o->progress);
+	r.chat = cli_chat_find(r.e);
+	rc = pst_sampler_create(&o->sample, pst_engine_nr_vocab(r.e),
+				&r.sampler);
+	if (!rc)
+		rc = pst_session_create(r.e, &r.s);
+	rc = rc ? cli_fail(rc, NULL) : read_prompt(&r);
+	pst_session_destroy(r.s);
+	pst_sampler_destroy(r.sampler);
+	pst_engine_close(r.e);
+	free(r.reply);
+	return rc;
+}

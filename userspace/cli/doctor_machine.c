@@ -1,0 +1,229 @@
+// SPDX-License-Identifier: MIT
+/*
+ * The doctor's checks of kernel, processor and memory.  They only read.
+ */
+#include <glob.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/utsname.h>
+#include <unistd.h>
+
+#include <penstock/engine.h>
+
+#include "cli.h"
+#include "doctor.h"
+#include "mem.h"
+#include "topo.h"
+
+/* Below this a model of any size leaves next to no expert cache. */
+#define LOW_MEMORY_BYTES (1 * PST_GIB)
+
+void doctor_kernel(const char *path, struct doctor_finding *f)
+{
+	unsigned int major = 0, minor = 0;
+	struct utsname u;
+
+	if (uname(&u) || sscanf(u.release, "%u.%u", &major, &minor) != 2) {
+		doctor_say(f, DOCTOR_WARN, "the version cannot be read");
+		return;
+	}
+	doctor_say(f, DOCTOR_OK, "%s %s", u.sysname, u.release);
+	if (major > 6 || (major == 6 && minor >= 1))
+		return;
+	f->status = DOCTOR_WARN;
+	doctor_mend(f, "6.1 or newer: io_uring then handles completions only "
+		       "when penstock looks (DEFER_TASKRUN)");
+}
+
+void doctor_cpu(const char *path, struct doctor_finding *f)
+{
+	struct pst_topo t = { 0 };
+	const char *kernels = pst_cpu_kernels_name();
+
+	if (pst_topo_read(&t)) {
+		doctor_say(f, DOCTOR_WARN, "cores cannot be read; kernels: %s",
+			   kernels);
+		return;
+	}
+	doctor_say(f, DOCTOR_OK, "%s, %u core%s, kernels: %s",
+		   t.cpu_name[0] ? t.cpu_name : "unknown model", t.nr_cores,
+		   t.nr_cores == 1 ? "" : "s", kernels);
+	if (strcmp(kernels, "c"))
+		return;
+	f->status = DOCTOR_WARN;
+	doctor_mend(f, "a processor with AVX2: without it the portable "
+		       "kernels compute, many times slower");
+}
+
+void doctor_numa(const char *path, struct doctor_finding *f)
+{
+	struct pst_topo t = { 0 };
+
+	if (pst_topo_read(&t))
+		doctor_say(f, DOCTOR_WARN, "nodes cannot be read");
+	else
+		doctor_say(f, DOCTOR_OK, "%u node%s with memory", t.nr_nodes,
+			   t.nr_nodes == 1 ? "" : "s");
+}
+
+void doctor_memory(const char *path, struct doctor_finding *f)
+{
+	char avail[32], total[32], limit[32], used[32];
+	struct pst_mem_limits m;
+	uint64_t room;
+
+	if (pst_mem_limits_read(&m)) {
+		doctor_say(f, DOCTOR_FAIL, "/proc/meminfo cannot be read");
+		doctor_mend(f, "mount /proc, or give --ram with every command");
+		return;
+	}
+	room = m.mem_available;
+	cli_bytes_text(m.mem_available, avail, sizeof(avail));
+	cli_bytes_text(m.mem_total, total, sizeof(total));
+	if (m.cgroup_limit == UINT64_MAX) {
+		doctor_say(f, DOCTOR_OK, "%s of %s available, no cgroup limit",
+			   avail, total);
+	} else {
+		uint64_t left =
+			m.cgroup_limit - PST_MIN(m.cgroup_used, m.cgroup_limit);
+
+		room = PST_MIN(room, left);
+		cli_bytes_text(m.cgroup_limit, limit, sizeof(limit));
+		cli_bytes_text(m.cgroup_used, used, sizeof(used));
+		doctor_say(f, DOCTOR_OK,
+			   "%s of %s available, cgroup limit %s (%s used)",
+			   avail, total, limit, used);
+	}
+	if (room >= LOW_MEMORY_BYTES)
+		return;
+	f->status = DOCTOR_WARN;
+	doctor_mend(f, "end other programs or raise the cgroup's limit: what "
+		       "is free is the expert cache");
+}
+
+/* A line "Key:   123 kB" of /proc/meminfo. */
+static bool meminfo_bytes(const char *key, uint64_t *out)
+{
+	FILE *f = fopen("/proc/meminfo", "re");
+	size_t len = strlen(key);
+	bool found = false;
+	char line[128];
+	uint64_t kib;
+
+	while (f && !found && fgets(line, sizeof(line), f))
+		if (!strncmp(line, key, len) && line[len] == ':' &&
+		    sscanf(line + len + 1, "%" SCNu64, &kib) == 1) {
+			*out = kib * PST_KIB;
+			found = true;
+		}
+	if (f)
+		fclose(f);
+	return found;
+}
+
+void doctor_swap(const char *path, struct doctor_finding *f)
+{
+	uint64_t total = 0, unused = 0;
+	char a[32], b[32];
+
+	if (!meminfo_bytes("SwapTotal", &total) || !total) {
+		doctor_say(f, DOCTOR_OK, "none");
+		return;
+	}
+	meminfo_bytes("SwapFree", &unused);
+	doctor_say(f, DOCTOR_WARN, "%s of %s in use",
+		   cli_bytes_text(total - PST_MIN(unused, total), a, sizeof(a)),
+		   cli_bytes_text(total, b, sizeof(b)));
+	doctor_mend(f,
+		    "'swapoff -a', or memory.swap.max = 0 in the cgroup: "
+		    "the cache must not be written to a drive and read back");
+}
+
+/* "always [madvise] never": the one in brackets. */
+static void thp_mode(char *out, size_t size)
+{
+	char line[128], *open, *close;
+
+	snprintf(out, size, "unknown");
+	if (!doctor_read_line("/sys/kernel/mm/transparent_hugepage/enabled",
+			      line, sizeof(line)))
+		return;
+	open = strchr(line, '[');
+	close = open ? strchr(open, ']') : NULL;
+	if (close)
+		snprintf(out, size, "%.*s", (int)(close - open - 1), open + 1);
+}
+
+void doctor_huge(const char *path, struct doctor_finding *f)
+{
+	struct pst_mem_limits m = { 0 };
+	char mode[32], small[32], big[32];
+
+	thp_mode(mode, sizeof(mode));
+	pst_mem_limits_read(&m);
+	doctor_say(f, DOCTOR_OK,
+		   "transparent: %s; reserved and free: %s in 2 MiB pages, %s "
+		   "in 1 GiB pages",
+		   mode,
+		   cli_bytes_text(m.hugetlb_free_2m, small, sizeof(small)),
+		   cli_bytes_text(m.hugetlb_free_1g, big, sizeof(big)));
+	if (!strcmp(mode, "always") || !strcmp(mode, "madvise") ||
+	    m.hugetlb_free_2m || m.hugetlb_free_1g)
+		return;
+	f->status = DOCTOR_WARN;
+	doctor_mend(f, "echo madvise > "
+		       "/sys/kernel/mm/transparent_hugepage/enabled, or "
+		       "reserve pages with vm.nr_hugepages");
+}
+
+void doctor_memlock(const char *path, struct doctor_finding *f)
+{
+	struct pst_mem_limits m;
+	char text[32];
+
+	if (pst_mem_limits_read(&m)) {
+		doctor_say(f, DOCTOR_WARN, "the limit cannot be read");
+		return;
+	}
+	if (m.memlock == UINT64_MAX) {
+		doctor_say(f, DOCTOR_OK,
+			   "no limit: the expert cache can be registered with "
+			   "io_uring");
+		return;
+	}
+	cli_bytes_text(m.memlock, text, sizeof(text));
+	doctor_say(f, m.memlock >= m.mem_available ? DOCTOR_OK : DOCTOR_WARN,
+		   "RLIMIT_MEMLOCK is %s; what exceeds it is not registered "
+		   "with io_uring, and each read pins its pages",
+		   text);
+	if (f->status == DOCTOR_WARN)
+		doctor_mend(f, "ulimit -l unlimited (memlock in "
+			       "/etc/security/limits.conf, LimitMEMLOCK= of a "
+			       "service)");
+}
+
+void doctor_module(const char *path, struct doctor_finding *f)
+{
+	if (access("/dev/penstock", F_OK))
+		doctor_say(f, DOCTOR_OK,
+			   "not there; the runtime works without it");
+	else if (access("/dev/penstock", R_OK | W_OK))
+		doctor_say(f, DOCTOR_WARN,
+			   "/dev/penstock is there, but not for this user");
+	else
+		doctor_say(f, DOCTOR_OK, "/dev/penstock");
+}
+
+void doctor_gpu(const char *path, struct doctor_finding *f)
+{
+	glob_t g = { 0 };
+
+	if (glob("/dev/dri/renderD*", 0, NULL, &g) || !g.gl_pathc)
+		doctor_say(f, DOCTOR_OK, "no render node; none is needed");
+	else
+		doctor_say(f, DOCTOR_OK, "%zu render node%s, first %s",
+			   g.gl_pathc, g.gl_pathc == 1 ? "" : "s",
+			   g.gl_pathv[0]);
+	globfree(&g);
+}

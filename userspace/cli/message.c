@@ -1,0 +1,118 @@
+// SPDX-License-Identifier: MIT
+/*
+ * Errors in words, exit codes, notices, and the opening of a model with both.
+ */
+#include <errno.h>
+#include <signal.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "cli.h"
+
+void cli_error(const char *fmt, ...)
+{
+	va_list ap;
+
+	fputs("penstock: ", stderr);
+	va_start(ap, fmt);
+	vfprintf(stderr, fmt, ap);
+	va_end(ap);
+	fputc('\n', stderr);
+}
+
+static int exit_code(int err)
+{
+	switch (-err) {
+	case ENOENT:
+		return EXIT_NO_MODEL;
+	case EBADMSG:
+		return EXIT_DATA;
+	case ENOTSUP:
+	case ENOSYS:
+		return EXIT_UNAVAIL;
+	case EINVAL:
+		return EXIT_USAGE;
+	case EIO:
+	case ENODEV:
+	case ENXIO:
+	case ENOSPC:
+		return EXIT_DRIVE;
+	case EBUSY:
+		return EXIT_BUSY;
+	case EACCES:
+	case EPERM:
+		return EXIT_PERM;
+	case E2BIG:
+		return EXIT_FAILED;
+	default:
+		return EXIT_OS;
+	}
+}
+
+int cli_fail(int err, const struct pst_diag *d)
+{
+	if (!d || !d->err)
+		cli_error("%s", strerror(-err));
+	else if (d->file[0] && d->off_bytes != UINT64_MAX)
+		cli_error("%s: %s (at byte %llu)", d->file, d->text,
+			  (unsigned long long)d->off_bytes);
+	else if (d->file[0])
+		cli_error("%s: %s", d->file, d->text);
+	else
+		cli_error("%s", d->text);
+	return exit_code(err);
+}
+
+/* Only async-signal-safe calls here: the process ends in it. */
+static void on_bus(int sig)
+{
+	static const char text[] =
+		"penstock: a mapped model file can no longer be read: it was "
+		"truncated, or its drive failed\n";
+
+	(void)sig;
+	(void)!write(STDERR_FILENO, text, sizeof(text) - 1);
+	_exit(EXIT_DRIVE);
+}
+
+void cli_guard_mappings(void)
+{
+	struct sigaction sa = { .sa_handler = on_bus };
+
+	sigaction(SIGBUS, &sa, NULL);
+}
+
+static void on_log(void *ctx, enum pst_log_level level, const char *line)
+{
+	cli_bar_clear(ctx);
+	fprintf(stderr, "penstock: %s%s\n",
+		level == PST_LOG_WARN ? "warning: " : "", line);
+}
+
+static void on_progress(void *ctx, const char *stage, uint64_t done,
+			uint64_t all)
+{
+	bool bytes = strcmp(stage, "loading experts") != 0;
+
+	cli_bar_update(ctx, stage, done, all, bytes ? "B" : "experts");
+}
+
+int cli_open(struct cli_opts *o, const char *path, struct pst_engine **out)
+{
+	struct cli_bar bar;
+	struct pst_log log = { .fn = on_log, .ctx = &bar };
+	struct pst_diag diag;
+	int rc;
+
+	cli_bar_init(&bar, o->progress);
+	pst_diag_init(&diag);
+	o->engine.log = &log;
+	o->engine.progress = on_progress;
+	o->engine.progress_ctx = &bar;
+	rc = pst_engine_open(path, &o->engine, out, &diag);
+	cli_bar_clear(&bar);
+	/* The sinks live on this stack. */
+	o->engine.log = NULL;
+	o->engine.progress = NULL;
+	return rc ? cli_fail(rc, &diag) : 0;
+}

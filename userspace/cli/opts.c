@@ -1,0 +1,396 @@
+// SPDX-License-Identifier: MIT
+/*
+ * The command line: one table of options, each with the verbs it serves.
+ */
+#include <errno.h>
+#include <getopt.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "cli.h"
+
+/* How an option's argument is read. */
+enum kind {
+	K_FLAG,
+	K_STR,
+	K_U32,
+	K_SIZE,
+	K_FLOAT,
+	K_SEED,
+	K_CHOICE,
+	K_CACHE
+};
+
+struct choice {
+	const char *name;
+	int value;
+};
+
+struct opt {
+	const char *name;
+	char letter;
+	enum kind kind;
+	unsigned int groups;
+	size_t off; /* of the field in struct cli_opts */
+	const struct choice *choices;
+	const char *arg;
+	const char *help;
+};
+
+#define OFF(f) offsetof(struct cli_opts, f)
+
+static const struct choice io_choices[] = { { "auto", PST_ENGINE_IO_AUTO },
+					    { "uring", PST_ENGINE_IO_URING },
+					    { "pread", PST_ENGINE_IO_PREAD },
+					    { "mmap", PST_ENGINE_IO_MMAP },
+					    { NULL, 0 } };
+static const struct choice tri_choices[] = {
+	{ "auto", PST_AUTO }, { "on", PST_ON }, { "off", PST_OFF }, { NULL, 0 }
+};
+static const struct choice huge_choices[] = {
+	{ "auto", PST_HUGE_AUTO }, { "1G", PST_HUGE_1G },
+	{ "2M", PST_HUGE_2M },	   { "thp", PST_HUGE_THP },
+	{ "off", PST_HUGE_OFF },   { NULL, 0 }
+};
+static const struct choice out_choices[] = { { "text", OUT_TEXT },
+					     { "json", OUT_JSON },
+					     { "csv", OUT_CSV },
+					     { NULL, 0 } };
+static const struct choice table_choices[] = { { "text", OUT_TEXT },
+					       { "json", OUT_JSON },
+					       { "csv", OUT_CSV },
+					       { "md", OUT_MD },
+					       { NULL, 0 } };
+static const struct choice progress_choices[] = { { "auto", PROGRESS_AUTO },
+						  { "always", PROGRESS_ALWAYS },
+						  { "never", PROGRESS_NEVER },
+						  { "json", PROGRESS_JSON },
+						  { NULL, 0 } };
+static const struct choice kv_choices[] = { { "f32", 0 },
+					    { "f16", 1 },
+					    { NULL, 0 } };
+/* The values are PST_CPU_* masks: each level includes those below. */
+static const struct choice cpu_choices[] = {
+	{ "c", 0 }, { "avx2", 1 }, { "avx512", 3 }, { "vnni", 7 }, { NULL, 0 }
+};
+
+static const struct opt options[] = {
+	{ "ram", 0, K_SIZE, OPT_ENGINE, OFF(engine.ram_bytes), NULL, "SIZE",
+	  "ceiling of all memory of this process (8G, 512MiB)" },
+	{ "expert-cache", 0, K_CACHE, OPT_ENGINE, 0, NULL, "SIZE|N%|Nexperts",
+	  "size of the expert cache; default: what --ram leaves" },
+	{ "ctx-size", 'c', K_U32, OPT_ENGINE, OFF(engine.ctx_size), NULL, "N",
+	  "tokens of context; default: the model's, at most 4096" },
+	{ "threads", 't', K_U32, OPT_ENGINE, OFF(engine.threads), NULL, "N",
+	  "compute threads; default: one per core" },
+	{ "batch-size", 'b', K_U32, OPT_ENGINE, OFF(engine.batch_size), NULL,
+	  "N", "prompt tokens per chunk; default: up to 512" },
+	{ "io", 0, K_CHOICE, OPT_ENGINE, OFF(engine.io), io_choices,
+	  "auto|uring|pread|mmap", "how experts are read" },
+	{ "direct", 0, K_CHOICE, OPT_ENGINE, OFF(engine.direct), tri_choices,
+	  "auto|on|off", "O_DIRECT: past the page cache" },
+	{ "resident", 0, K_FLAG, OPT_ENGINE, OFF(engine.resident), NULL, NULL,
+	  "load every expert, stream nothing" },
+	{ "queue-depth", 0, K_U32, OPT_ENGINE, OFF(engine.queue_depth), NULL,
+	  "N", "reads in flight; default 64" },
+	{ "huge-pages", 0, K_CHOICE, OPT_ENGINE, OFF(engine.huge), huge_choices,
+	  "auto|1G|2M|thp|off", "page kind of weights and KV" },
+	{ "cache-policy", 0, K_STR, OPT_ENGINE, OFF(engine.policy), NULL,
+	  "NAME", "which expert goes first: lru" },
+	{ "kv-type", 0, K_CHOICE, OPT_ENGINE, OFF(engine.kv_f16), kv_choices,
+	  "f32|f16", "keys and values; f16 halves them; default f32" },
+	{ "no-pin", 0, K_FLAG, OPT_ENGINE, OFF(engine.no_pin), NULL, NULL,
+	  "do not pin threads to cores" },
+	{ "cpu", 0, K_CHOICE, OPT_ENGINE, OFF(engine.cpu_mask), cpu_choices,
+	  "c|avx2|avx512|vnni", "highest instruction set to use" },
+	{ "io-fault", 0, K_STR, OPT_ENGINE, OFF(engine.fault), NULL, "SPEC",
+	  "inject faults into reads, for tests (seed=1,eio=0.01,...)" },
+	{ "progress", 0, K_CHOICE, OPT_ENGINE, OFF(progress), progress_choices,
+	  "auto|always|never|json", "progress bars" },
+	{ "temp", 0, K_FLOAT, OPT_SAMPLE, OFF(sample.temp), NULL, "X",
+	  "temperature, 0 is greedy; default 0.8" },
+	{ "top-k", 0, K_U32, OPT_SAMPLE, OFF(sample.top_k), NULL, "N",
+	  "keep the N most probable tokens; default 40, 0 is off" },
+	{ "top-p", 0, K_FLOAT, OPT_SAMPLE, OFF(sample.top_p), NULL, "X",
+	  "keep this probability mass; default 0.95, 1 is off" },
+	{ "min-p", 0, K_FLOAT, OPT_SAMPLE, OFF(sample.min_p), NULL, "X",
+	  "drop below this share of the best; default 0.05, 0 is off" },
+	{ "seed", 's', K_SEED, OPT_SAMPLE | OPT_BENCH, OFF(sample.seed), NULL,
+	  "N", "of the sampler; default: random" },
+	{ "predict", 'n', K_U32, OPT_RUN, OFF(max_tokens), NULL, "N",
+	  "tokens of reply at most; default: what the context leaves" },
+	{ "raw", 0, K_FLAG, OPT_RUN, OFF(raw), NULL, NULL,
+	  "plain completion: no chat form around the prompt" },
+	{ "system", 0, K_STR, OPT_RUN, OFF(system), NULL, "TEXT",
+	  "system message of a chat" },
+	{ "special", 0, K_FLAG, OPT_RUN, OFF(special), NULL, NULL,
+	  "show control tokens" },
+	{ "no-stats", 0, K_FLAG, OPT_RUN, OFF(no_stats), NULL, NULL,
+	  "no closing line" },
+	{ "file", 'f', K_STR, OPT_FILE, OFF(file), NULL, "FILE",
+	  "read the text from a file" },
+	{ "output", 'o', K_CHOICE, OPT_OUTPUT, OFF(output), out_choices,
+	  "text|json|csv", "form of the result" },
+	{ "output", 'o', K_CHOICE, OPT_TABLE, OFF(output), table_choices,
+	  "text|json|csv|md", "form of the result" },
+	{ "tokens", 0, K_STR, OPT_LOGITS, OFF(tokens), NULL, "1,2,3",
+	  "token ids" },
+	{ "tokens-file", 0, K_STR, OPT_LOGITS, OFF(tokens_file), NULL, "FILE",
+	  "JSON array of token ids" },
+	{ "out", 0, K_STR, OPT_OUTFILE, OFF(out), NULL, "FILE",
+	  "where the result goes" },
+	{ "no-special", 0, K_FLAG, OPT_TOKENS, OFF(no_special), NULL, NULL,
+	  "do not parse special tokens in the text" },
+	{ "no-bos", 0, K_FLAG, OPT_TOKENS, OFF(no_bos), NULL, NULL,
+	  "do not add BOS or EOS" },
+	{ "decode", 0, K_FLAG, OPT_TOKENS, OFF(decode), NULL, NULL,
+	  "JSON array of ids on stdin to text" },
+	{ "tensors", 0, K_FLAG, OPT_SHOW, OFF(tensors), NULL, NULL,
+	  "list every tensor" },
+	{ "full", 0, K_FLAG, OPT_SHOW, OFF(full), NULL, NULL,
+	  "metadata values in full, not abbreviated" },
+	{ "tensor", 0, K_STR, OPT_SHOW, OFF(tensor), NULL, "NAME",
+	  "one tensor; with --f32 FILE its values" },
+	{ "f32", 0, K_STR, OPT_SHOW, OFF(f32), NULL, "FILE",
+	  "write the tensor as little-endian float32" },
+	{ "check", 0, K_FLAG, OPT_PLAN, OFF(check), NULL, NULL,
+	  "exit 1 when the model does not fit" },
+	{ "prompt-tokens", 'p', K_U32, OPT_BENCH, OFF(prompt_tokens), NULL, "N",
+	  "tokens of prefill; default 64" },
+	{ "gen-tokens", 'g', K_U32, OPT_BENCH, OFF(gen_tokens), NULL, "N",
+	  "tokens of decode; default 32" },
+	{ "repeat", 'r', K_U32, OPT_BENCH, OFF(repeat), NULL, "N",
+	  "runs per mode, the median is shown; default 1" },
+	{ "against", 0, K_STR, OPT_BENCH, OFF(against), NULL, "MODES",
+	  "also run these: resident,mmap,pread,uring" },
+	{ "help", 'h', K_FLAG, ~0u, OFF(help), NULL, NULL, "this list" },
+};
+
+#define NR_OPTIONS PST_ARRAY_SIZE(options)
+
+static bool takes(const struct cli_cmd *cmd, const struct opt *o)
+{
+	return o->groups == ~0u || (o->groups & cmd->options);
+}
+
+static int bad(const struct opt *o, const char *arg, const char *why)
+{
+	cli_error("--%s '%s': %s", o->name, arg, why);
+	return EXIT_USAGE;
+}
+
+static int set_u32(const struct opt *o, const char *arg, uint32_t *dst)
+{
+	unsigned long long v;
+	char *end;
+
+	errno = 0;
+	v = strtoull(arg, &end, 10);
+	if (*arg < '0' || *arg > '9' || *end || errno || v > 1u << 30)
+		return bad(o, arg, "not a number from 0 to 2^30");
+	*dst = (uint32_t)v;
+	return 0;
+}
+
+static int set_choice(const struct opt *o, const char *arg, void *dst)
+{
+	for (const struct choice *c = o->choices; c->name; c++) {
+		if (strcmp(c->name, arg))
+			continue;
+		if (o->choices == kv_choices)
+			*(bool *)dst = c->value;
+		else
+			*(unsigned int *)dst = (unsigned int)c->value;
+		return 0;
+	}
+	return bad(o, arg, o->arg);
+}
+
+/* "4G", "10%", "500experts" */
+static int set_cache(const struct opt *o, const char *arg,
+		     struct pst_engine_opts *e)
+{
+	char *end;
+	unsigned long long v;
+
+	errno = 0;
+	v = strtoull(arg, &end, 10);
+	if (*arg >= '0' && *arg <= '9' && !errno && !strcmp(end, "%") &&
+	    v <= 100) {
+		e->cache_unit = PST_CACHE_PERCENT;
+		e->cache_value = v;
+		return 0;
+	}
+	if (*arg >= '0' && *arg <= '9' && !errno && !strcmp(end, "experts")) {
+		e->cache_unit = PST_CACHE_EXPERTS;
+		e->cache_value = v;
+		return 0;
+	}
+	if (pst_parse_size(arg, &e->cache_value))
+		return bad(o, arg,
+			   "not a size (4G), share (10%) or count "
+			   "(500experts)");
+	e->cache_unit = PST_CACHE_BYTES;
+	return 0;
+}
+
+static int set_number(const struct opt *o, const char *arg, void *dst,
+		      struct cli_opts *out)
+{
+	char *end;
+
+	errno = 0;
+	if (o->kind == K_FLOAT) {
+		float v = strtof(arg, &end);
+
+		if (end == arg || *end || errno || v != v || v < 0.0f)
+			return bad(o, arg, "not a number of 0 or more");
+		*(float *)dst = v;
+		return 0;
+	}
+	*(uint64_t *)dst = strtoull(arg, &end, 0);
+	if (*arg == '-' || end == arg || *end || errno)
+		return bad(o, arg, "not a number");
+	out->seed_given = true;
+	return 0;
+}
+
+static int set_option(const struct opt *o, const char *arg,
+		      struct cli_opts *out)
+{
+	void *dst = (char *)out + o->off;
+
+	switch (o->kind) {
+	case K_FLAG:
+		*(bool *)dst = true;
+		return 0;
+	case K_STR:
+		*(const char **)dst = arg;
+		return 0;
+	case K_U32:
+		return set_u32(o, arg, dst);
+	case K_SIZE:
+		if (pst_parse_size(arg, dst) || !*(uint64_t *)dst)
+			return bad(o, arg, "not a size (8G, 512MiB, 10GB)");
+		return 0;
+	case K_CHOICE:
+		if (dst == (void *)&out->engine.cpu_mask)
+			out->engine.cpu_mask_set = true;
+		return set_choice(o, arg, dst);
+	case K_CACHE:
+		return set_cache(o, arg, &out->engine);
+	case K_FLOAT:
+	case K_SEED:
+		return set_number(o, arg, dst, out);
+	}
+	return EXIT_BUG;
+}
+
+static void defaults(struct cli_opts *o)
+{
+	memset(o, 0, sizeof(*o));
+	o->sample = (struct pst_sampler_opts){
+		.temp = 0.8f, .top_k = 40, .top_p = 0.95f, .min_p = 0.05f
+	};
+	o->prompt_tokens = 64;
+	o->gen_tokens = 32;
+	o->repeat = 1;
+}
+
+/* getopt's tables for one verb; an option of another verb is unknown. */
+static int build(const struct cli_cmd *cmd, struct option *lo, char *so)
+{
+	int n = 0;
+
+	for (size_t i = 0; i < NR_OPTIONS; i++) {
+		const struct opt *o = &options[i];
+
+		if (!takes(cmd, o))
+			continue;
+		lo[n++] = (struct option){
+			.name = o->name,
+			.has_arg = o->kind == K_FLAG ? no_argument
+						     : required_argument,
+			.val = 256 + (int)i,
+		};
+		if (o->letter) {
+			*so++ = o->letter;
+			if (o->kind != K_FLAG)
+				*so++ = ':';
+		}
+	}
+	lo[n] = (struct option){ 0 };
+	*so = 0;
+	return n;
+}
+
+static const struct opt *by_code(const struct cli_cmd *cmd, int c)
+{
+	if (c >= 256)
+		return &options[c - 256];
+	for (size_t i = 0; i < NR_OPTIONS; i++)
+		if (options[i].letter == c && takes(cmd, &options[i]))
+			return &options[i];
+	return NULL;
+}
+
+int cli_opts_parse(const struct cli_cmd *cmd, int argc, char **argv,
+		   struct cli_opts *out)
+{
+	struct option lo[NR_OPTIONS + 1];
+	char so[2 * NR_OPTIONS + 1];
+	int c, rc;
+
+	defaults(out);
+	build(cmd, lo, so);
+	opterr = 0;
+	while ((c = getopt_long(argc, argv, so, lo, NULL)) != -1) {
+		const struct opt *o = by_code(cmd, c);
+
+		if (!o) {
+			cli_error("%s: unknown option or missing argument: "
+				  "'%s'; 'penstock help %s' lists them",
+				  cmd->name, argv[optind - 1], cmd->name);
+			return EXIT_USAGE;
+		}
+		rc = set_option(o, optarg, out);
+		if (rc)
+			return rc;
+	}
+	out->args = argv + optind;
+	out->nr_args = argc - optind;
+	return 0;
+}
+
+void cli_opts_help(const struct cli_cmd *cmd, FILE *f)
+{
+	for (size_t i = 0; i < NR_OPTIONS; i++) {
+		const struct opt *o = &options[i];
+		char left[64], letter[8] = "    ";
+
+		if (!takes(cmd, o))
+			continue;
+		if (o->letter)
+			snprintf(letter, sizeof(letter), "-%c, ", o->letter);
+		snprintf(left, sizeof(left), "%s--%s %s", letter, o->name,
+			 o->arg ? o->arg : "");
+		fprintf(f, "  %-40s %s\n", left, o->help);
+	}
+}
+
+void cli_opts_names(const struct cli_cmd *cmd,
+		    void (*fn)(void *ctx, const struct cli_opt_info *o),
+		    void *ctx)
+{
+	for (size_t i = 0; i < NR_OPTIONS; i++) {
+		const struct opt *o = &options[i];
+		struct cli_opt_info info = { .name = o->name,
+					     .letter = o->letter,
+					     .arg = o->arg,
+					     .choice = o->kind == K_CHOICE,
+					     .help = o->help };
+
+		if (takes(cmd, o))
+			fn(ctx, &info);
+	}
+}

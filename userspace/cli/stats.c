@@ -1,0 +1,97 @@
+// SPDX-License-Identifier: MIT
+/*
+ * The closing line of a run, and the same figures as JSON.
+ */
+#include "cli.h"
+
+static double seconds(uint64_t ns)
+{
+	return (double)ns * 1e-9;
+}
+
+static double rate(double n, uint64_t ns)
+{
+	return ns ? n / seconds(ns) : 0.0;
+}
+
+struct figures {
+	uint64_t hits, misses, bytes, wait_ns, busy_ns, wrote;
+	double hit_pct;
+};
+
+static struct figures figures_of(const struct cli_run_stats *s)
+{
+	struct figures f = {
+		.hits = s->after.hits - s->before.hits,
+		.misses = s->after.misses - s->before.misses,
+		.bytes = s->after.read_bytes - s->before.read_bytes,
+		.wait_ns = s->after.wait_ns - s->before.wait_ns,
+		.busy_ns = s->after.io_busy_ns - s->before.io_busy_ns,
+		.wrote = s->after.written_bytes - s->before.written_bytes,
+	};
+
+	if (f.hits + f.misses)
+		f.hit_pct =
+			100.0 * (double)f.hits / (double)(f.hits + f.misses);
+	return f;
+}
+
+const char *cli_limit_name(const struct pst_engine *e,
+			   const struct cli_run_stats *s)
+{
+	struct figures f = figures_of(s);
+
+	(void)e;
+	return f.wait_ns * 2 > s->prompt_ns + s->reply_ns ? "drive" : "cores";
+}
+
+void cli_stats_line(const struct pst_engine *e, const struct cli_run_stats *s)
+{
+	struct figures f = figures_of(s);
+	const struct pst_plan *p = pst_engine_plan(e);
+
+	fprintf(stderr, "-- prompt %u tok %.1f s \xc2\xb7 reply %u tok %.1f s",
+		s->prompt_tokens, seconds(s->prompt_ns), s->reply_tokens,
+		seconds(s->reply_ns));
+	if (s->reply_tokens > 1)
+		fprintf(stderr, " (%.1f tok/s)",
+			rate(s->reply_tokens - 1, s->reply_ns));
+	if (p->nr_experts && f.hits + f.misses)
+		fprintf(stderr,
+			" \xc2\xb7 experts %.0f %% hit, %.2f GB read at %.1f "
+			"GB/s",
+			f.hit_pct, (double)f.bytes * 1e-9,
+			rate((double)f.bytes * 1e-9, f.busy_ns));
+	fprintf(stderr,
+		" \xc2\xb7 wrote %llu B \xc2\xb7 peak %.2f GiB "
+		"\xc2\xb7 limit: %s\n",
+		(unsigned long long)f.wrote,
+		(double)s->after.peak_bytes / (double)PST_GIB,
+		cli_limit_name(e, s));
+}
+
+void cli_stats_json(const struct pst_engine *e, const struct cli_run_stats *s,
+		    FILE *f)
+{
+	struct figures g = figures_of(s);
+	const struct pst_plan *p = pst_engine_plan(e);
+
+	fprintf(f,
+		"{\"prompt_tokens\":%u,\"prompt_s\":%.6f,\"reply_tokens\":%u,"
+		"\"reply_s\":%.6f,\"reply_tok_s\":%.4f,\"hits\":%llu,"
+		"\"misses\":%llu,\"hit_rate\":%.6f,\"read_bytes\":%llu,"
+		"\"io_busy_s\":%.6f,\"wait_s\":%.6f,\"wrote_bytes\":%llu,"
+		"\"peak_bytes\":%llu,\"ram_bytes\":%llu,\"slots\":%u,"
+		"\"experts\":%u,\"limit\":\"%s\"}",
+		s->prompt_tokens, seconds(s->prompt_ns), s->reply_tokens,
+		seconds(s->reply_ns),
+		s->reply_tokens > 1 ? rate(s->reply_tokens - 1, s->reply_ns)
+				    : 0.0,
+		(unsigned long long)g.hits, (unsigned long long)g.misses,
+		g.hit_pct / 100.0, (unsigned long long)g.bytes,
+		seconds(g.busy_ns), seconds(g.wait_ns),
+		(unsigned long long)g.wrote,
+		(unsigned long long)s->after.peak_bytes,
+		(unsigned long long)p->ram, p->nr_slots, p->nr_experts,
+		cli_limit_name(e, s));
+}

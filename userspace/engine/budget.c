@@ -1,0 +1,228 @@
+// SPDX-License-Identifier: MIT
+/*
+ * The memory budget: a ceiling, what must be there, and the slots that the
+ * rest holds.
+ *
+ * The ceiling covers everything that the process holds: anonymous memory, huge
+ * pages (which no memory cgroup counts) and the resident pages of files.
+ */
+#include <errno.h>
+#include <inttypes.h>
+
+#include "engine_priv.h"
+
+#define DEFAULT_CTX   4096
+#define DEFAULT_BATCH 512
+#define MIN_BATCH     16
+/* Kept free for the rest of the machine when no ceiling was given. */
+#define RESERVE_MIN_BYTES (512 * PST_MIB)
+#define RESERVE_SHARE	  16
+/* Heap that still grows while opening, page tables, stdio, signal stacks. */
+#define SLACK_BYTES (6 * PST_MIB)
+/* Touched part of a worker's stack and its pool state. */
+#define THREAD_BYTES (256 * PST_KIB)
+/* Bookkeeping per slot: the slot and its reads. */
+#define SLOT_META_BYTES 1024
+
+static int find_ceiling(const struct pst_engine *e, uint64_t own, uint64_t *out,
+			struct pst_diag *diag)
+{
+	struct pst_mem_limits lim;
+	uint64_t room, reserve;
+	int rc = pst_mem_limits_read(&lim);
+
+	if (e->opts.ram_bytes) {
+		*out = e->opts.ram_bytes;
+		return 0;
+	}
+	if (rc)
+		return pst_diag_set(diag, rc,
+				    "cannot read the machine's memory: give "
+				    "--ram");
+	room = lim.mem_available;
+	if (lim.cgroup_limit != UINT64_MAX) {
+		uint64_t left = lim.cgroup_limit > lim.cgroup_used
+					? lim.cgroup_limit - lim.cgroup_used
+					: 0;
+
+		room = PST_MIN(room, left);
+	}
+	room += own;
+	reserve = PST_MAX(RESERVE_MIN_BYTES, room / RESERVE_SHARE);
+	/* A small cgroup or machine: a share instead of half a gigabyte. */
+	reserve = PST_MIN(reserve, room / 4);
+	*out = room - reserve;
+	return 0;
+}
+
+static uint64_t own_bytes(void)
+{
+	struct pst_mem_usage u = { 0 };
+
+	pst_mem_usage_read(&u);
+	return u.rss + u.hugetlb;
+}
+
+static uint64_t scratch_of(const struct pst_engine *e, uint32_t batch,
+			   uint32_t ctx)
+{
+	struct pst_fwd_args a = { .model = e->model,
+				  .kernels = &e->kernels,
+				  .pool = e->pool,
+				  .n_batch = batch,
+				  .n_ctx = ctx };
+
+	return pst_align_up(pst_fwd_bytes(&a), 2 * PST_MIB);
+}
+
+static void plan_model(const struct pst_engine *e, struct pst_plan *p)
+{
+	const struct pst_hparams *hp = &e->model->hp;
+
+	for (uint32_t i = 0; i < pst_gguf_nr_files(e->gguf); i++)
+		p->model_file += pst_gguf_file(e->gguf, i)->size_bytes;
+	p->expert_file = e->model->expert_bytes;
+	p->nr_used = hp->n_expert_used;
+	p->nr_token = hp->n_expert_used * e->model->nr_moe_layers;
+	p->nr_experts = hp->n_expert * e->model->nr_moe_layers;
+	p->threads = pst_pool_nr_workers(e->pool);
+	p->ctx_size = e->opts.ctx_size;
+	if (!p->ctx_size)
+		p->ctx_size = PST_MIN(hp->n_ctx_train, DEFAULT_CTX);
+}
+
+/* What does not depend on the cache; the batch shrinks until its buffers are
+ * a modest part of what the trunk leaves.
+ */
+static void plan_fixed(const struct pst_engine *e, struct pst_plan *p)
+{
+	uint64_t base;
+
+	p->process = own_bytes() + SLACK_BYTES + p->threads * THREAD_BYTES;
+	p->trunk = e->opts.io == PST_ENGINE_IO_MMAP
+			   ? 0
+			   : pst_align_up(e->model->trunk_bytes, 2 * PST_MIB);
+	p->kv = pst_kv_bytes(&e->model->hp,
+			     e->opts.kv_f16 ? PST_KV_F16 : PST_KV_F32,
+			     p->ctx_size);
+	if (p->kv != UINT64_MAX)
+		p->kv = pst_align_up(p->kv, 2 * PST_MIB);
+	base = p->process + p->trunk;
+	p->batch_size = e->opts.batch_size;
+	if (!p->batch_size) {
+		uint64_t room = p->ram > base ? p->ram - base : 0;
+
+		p->batch_size = PST_MIN(DEFAULT_BATCH, p->ctx_size);
+		while (p->batch_size > MIN_BATCH &&
+		       scratch_of(e, p->batch_size, p->ctx_size) > room / 8)
+			p->batch_size /= 2;
+	}
+	p->scratch = scratch_of(e, p->batch_size, p->ctx_size);
+}
+
+static uint32_t wanted_slots(const struct pst_engine *e,
+			     const struct pst_plan *p)
+{
+	uint64_t v = e->opts.cache_value, n = p->nr_experts;
+
+	if (e->opts.resident)
+		return p->nr_experts;
+	switch (e->opts.cache_unit) {
+	case PST_CACHE_BYTES:
+		n = pst_store_fit_slots(p->slot, v);
+		break;
+	case PST_CACHE_PERCENT:
+		n = (p->nr_experts * v + 99) / 100;
+		break;
+	case PST_CACHE_EXPERTS:
+		n = v;
+		break;
+	case PST_CACHE_AUTO:
+		break;
+	}
+	return (uint32_t)PST_MIN(n, (uint64_t)p->nr_experts);
+}
+
+static int does_not_fit(const struct pst_plan *p, uint32_t slots, uint64_t need,
+			struct pst_diag *diag)
+{
+	double m = 1.0 / (double)PST_MIB;
+
+	return pst_diag_set(
+		diag, -ENOMEM,
+		"does not fit: trunk %.1f + KV %.1f (%u tokens) + scratch "
+		"%.1f (batch %u) + process %.1f + %u experts %.1f = %.1f MiB, "
+		"the ceiling is %.1f MiB: raise --ram, or lower --ctx-size or "
+		"--batch-size",
+		(double)p->trunk * m, (double)p->kv * m, p->ctx_size,
+		(double)p->scratch * m, p->batch_size, (double)p->process * m,
+		slots, (double)pst_store_arena_bytes(p->slot, slots) * m,
+		(double)need * m, (double)p->ram * m);
+}
+
+static int plan_cache(const struct pst_engine *e, struct pst_plan *p,
+		      uint64_t fixed, struct pst_diag *diag)
+{
+	bool chosen = e->opts.resident || e->opts.cache_unit != PST_CACHE_AUTO;
+	uint32_t want, fit = 0;
+
+	p->slot = pst_store_slot_bytes(e->model->experts, e->model->hp.n_layers,
+				       pst_io_align(e->io));
+	want = wanted_slots(e, p);
+	if (p->ram > fixed)
+		fit = pst_store_fit_slots(p->slot + SLOT_META_BYTES,
+					  p->ram - fixed);
+	p->nr_slots = PST_MIN(want, fit);
+	p->cache = pst_store_arena_bytes(p->slot, p->nr_slots);
+	if (chosen && want < p->nr_used)
+		return pst_diag_set(diag, -EINVAL,
+				    "the expert cache holds %u experts, one "
+				    "token needs %u at once: raise "
+				    "--expert-cache",
+				    want, p->nr_used);
+	if (fit < p->nr_used || (chosen && fit < want)) {
+		uint32_t n = chosen ? want : p->nr_used;
+
+		return does_not_fit(
+			p, n, fixed + pst_store_arena_bytes(p->slot, n), diag);
+	}
+	return 0;
+}
+
+int pst_budget_plan(const struct pst_engine *e, struct pst_plan *out,
+		    struct pst_diag *diag)
+{
+	struct pst_plan p = { 0 };
+	uint64_t fixed;
+	int rc = find_ceiling(e, own_bytes(), &p.ram, diag);
+
+	if (rc)
+		return rc;
+	plan_model(e, &p);
+	plan_fixed(e, &p);
+	if (p.kv == UINT64_MAX || !pst_add_u64(p.kv, p.process, &fixed) ||
+	    !pst_add_u64(fixed, p.trunk + p.scratch, &fixed)) {
+		*out = p;
+		return pst_diag_set(diag, -ENOMEM,
+				    "a context of %u tokens needs more memory "
+				    "than can be addressed",
+				    p.ctx_size);
+	}
+	if (p.nr_experts && e->opts.io != PST_ENGINE_IO_MMAP)
+		rc = plan_cache(e, &p, fixed, diag);
+	else if (fixed > p.ram)
+		rc = does_not_fit(&p, 0, fixed, diag);
+	*out = p;
+	return rc;
+}
+
+uint32_t pst_budget_slots(const struct pst_engine *e)
+{
+	uint64_t used = own_bytes() + SLACK_BYTES / 2;
+	uint32_t fit = 0;
+
+	if (e->plan.ram > used)
+		fit = pst_store_fit_slots(e->plan.slot + SLOT_META_BYTES,
+					  e->plan.ram - used);
+	return PST_MIN(fit, e->plan.nr_slots);
+}

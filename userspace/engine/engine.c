@@ -1,0 +1,348 @@
+// SPDX-License-Identifier: MIT
+/*
+ * Opening and closing: files, budget, trunk, buffers, slots, in this order, so
+ * that what does not fit is refused before anything big is read.
+ */
+#include <errno.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "engine_priv.h"
+
+#define DEFAULT_DEPTH 64
+#define DEFAULT_SPLIT (1 * PST_MIB)
+
+enum pst_mem_want pst_engine_huge_want(enum pst_engine_huge h)
+{
+	static const enum pst_mem_want want[] = {
+		[PST_HUGE_AUTO] = PST_MEM_AUTO,
+		[PST_HUGE_1G] = PST_MEM_HUGE_1G,
+		[PST_HUGE_2M] = PST_MEM_HUGE_2M,
+		[PST_HUGE_THP] = PST_MEM_THP,
+		[PST_HUGE_OFF] = PST_MEM_SMALL,
+	};
+
+	return want[h];
+}
+
+int pst_engine_open_files(struct pst_engine *e, const char *path,
+			  struct pst_diag *diag)
+{
+	int rc = pst_gguf_open(path, &e->gguf, diag);
+
+	if (rc)
+		return rc;
+	pst_kernels_init(&e->kernels,
+			 e->opts.cpu_mask_set
+				 ? e->opts.cpu_mask & pst_cpu_detect()
+				 : pst_cpu_detect());
+	rc = pst_model_create(e->gguf, &e->kernels, &e->model, diag);
+	if (!rc)
+		rc = pst_vocab_create(e->gguf, &e->vocab, e->opts.log, diag);
+	/* The header's pages have served: out of the resident set. */
+	pst_gguf_drop_pages(e->gguf);
+	return rc;
+}
+
+static int start_pool(struct pst_engine *e, struct pst_diag *diag)
+{
+	struct pst_topo topo = { .nr_cores = 1 };
+	uint32_t n = e->opts.threads;
+	int rc;
+
+	if (!n) {
+		pst_topo_read(&topo);
+		n = topo.nr_cores;
+	}
+	rc = pst_pool_create(n, !e->opts.no_pin, &e->pool);
+	if (rc)
+		return pst_diag_set(diag, rc, "cannot start %u threads: %s", n,
+				    strerror(-rc));
+	return 0;
+}
+
+static int open_io(struct pst_engine *e, struct pst_diag *diag)
+{
+	static const enum pst_io_direct direct[] = {
+		[PST_AUTO] = PST_IO_DIRECT_AUTO,
+		[PST_ON] = PST_IO_DIRECT_ON,
+		[PST_OFF] = PST_IO_DIRECT_OFF,
+	};
+	struct pst_io_args args = {
+		.kind = e->opts.io == PST_ENGINE_IO_URING   ? PST_IO_URING
+			: e->opts.io == PST_ENGINE_IO_PREAD ? PST_IO_PREAD
+							    : PST_IO_AUTO,
+		.direct = direct[e->opts.direct],
+		.queue_depth = e->opts.queue_depth ? e->opts.queue_depth
+						   : DEFAULT_DEPTH,
+		.fault = e->opts.fault,
+		.log = e->opts.log,
+	};
+	int rc = pst_io_create(&args, &e->io, diag);
+
+	for (uint32_t i = 0; rc >= 0 && i < pst_gguf_nr_files(e->gguf); i++)
+		rc = pst_io_add_file(e->io, pst_gguf_file(e->gguf, i)->path,
+				     diag);
+	return rc < 0 ? rc : 0;
+}
+
+static void trunk_progress(void *ctx, uint64_t done, uint64_t all)
+{
+	struct pst_engine *e = ctx;
+
+	e->opts.progress(e->opts.progress_ctx, "loading trunk", done, all);
+}
+
+static void expert_progress(void *ctx, uint64_t done, uint64_t all)
+{
+	struct pst_engine *e = ctx;
+
+	e->opts.progress(e->opts.progress_ctx, "loading experts", done, all);
+}
+
+static int load_trunk(struct pst_engine *e, struct pst_diag *diag)
+{
+	struct pst_trunk_args args = {
+		.io = e->io,
+		.use_map = e->opts.io == PST_ENGINE_IO_MMAP,
+		.huge = pst_engine_huge_want(e->opts.huge),
+		.node = -1,
+		.progress = e->opts.progress ? trunk_progress : NULL,
+		.progress_ctx = e,
+	};
+
+	return pst_model_load_trunk(e->model, &args, diag);
+}
+
+static int make_buffers(struct pst_engine *e, struct pst_diag *diag)
+{
+	struct pst_fwd_args args = {
+		.model = e->model,
+		.kernels = &e->kernels,
+		.pool = e->pool,
+		.n_batch = e->plan.batch_size,
+		.n_ctx = e->plan.ctx_size,
+		.huge = pst_engine_huge_want(e->opts.huge),
+	};
+	int rc = pst_kv_init(&e->session.kv, &e->model->hp,
+			     e->opts.kv_f16 ? PST_KV_F16 : PST_KV_F32,
+			     e->plan.ctx_size, args.huge, diag);
+
+	return rc ? rc : pst_fwd_create(&args, &e->fwd, diag);
+}
+
+static int make_store(struct pst_engine *e, struct pst_diag *diag)
+{
+	const char *policy = e->opts.policy ? e->opts.policy : "default";
+	struct pst_store_args args = {
+		.mode = e->opts.io == PST_ENGINE_IO_MMAP ? PST_STORE_MMAP
+							 : PST_STORE_STREAM,
+		.layers = e->model->experts,
+		.nr_layers = e->model->hp.n_layers,
+		.nr_experts = e->model->hp.n_expert,
+		.io = e->io,
+		.policy = pst_policy_find(policy),
+		.huge = pst_engine_huge_want(e->opts.huge),
+		.node = -1,
+		.split_bytes = e->opts.split_bytes ? e->opts.split_bytes
+						   : DEFAULT_SPLIT,
+	};
+	int rc;
+
+	if (!args.policy)
+		return pst_diag_set(diag, -EINVAL,
+				    "no cache policy is named '%s'", policy);
+	args.nr_slots = pst_budget_slots(e);
+	if (args.mode == PST_STORE_STREAM && args.nr_slots < e->plan.nr_used)
+		return pst_diag_set(diag, -ENOMEM,
+				    "after loading, %u experts fit in %.1f "
+				    "MiB, one token needs %u at once: raise "
+				    "--ram",
+				    args.nr_slots,
+				    (double)e->plan.ram / (double)PST_MIB,
+				    e->plan.nr_used);
+	rc = pst_store_create(&args, &e->store, diag);
+	if (rc)
+		return rc;
+	e->plan.nr_slots = args.nr_slots;
+	e->plan.cache = pst_store_arena_bytes(e->plan.slot, args.nr_slots);
+	pst_fwd_set_store(e->fwd, e->store);
+	if (e->opts.resident)
+		rc = pst_store_load_all(
+			e->store, e->opts.progress ? expert_progress : NULL, e,
+			diag);
+	return rc;
+}
+
+/* A cache below one token's experts hits nothing under LRU: say so. */
+static void warn_small_cache(const struct pst_engine *e)
+{
+	const struct pst_plan *p = &e->plan;
+
+	if (!e->store || e->opts.io == PST_ENGINE_IO_MMAP ||
+	    p->nr_slots >= p->nr_token)
+		return;
+	pst_log(e->opts.log, PST_LOG_WARN,
+		"the cache holds %u experts, one token uses %u: nearly every "
+		"expert will be read again for each token (needs %.1f MiB more "
+		"to change that)",
+		p->nr_slots, p->nr_token,
+		(double)(p->nr_token - p->nr_slots) * (double)p->slot /
+			(double)PST_MIB);
+}
+
+static int open_weights(struct pst_engine *e, struct pst_diag *diag)
+{
+	int rc = pst_budget_plan(e, &e->plan, diag);
+
+	if (!rc)
+		rc = load_trunk(e, diag);
+	if (!rc)
+		rc = make_buffers(e, diag);
+	if (!rc && e->model->hp.n_expert)
+		rc = make_store(e, diag);
+	if (rc)
+		return rc;
+	warn_small_cache(e);
+	pst_io_stats_read(e->io, &e->io_before);
+	return 0;
+}
+
+int pst_engine_open(const char *path, const struct pst_engine_opts *opts,
+		    struct pst_engine **out, struct pst_diag *diag)
+{
+	struct pst_engine *e = calloc(1, sizeof(*e));
+	int rc;
+
+	if (!e)
+		return pst_diag_set(diag, -ENOMEM, "out of memory");
+	e->opts = *opts;
+	rc = pst_engine_open_files(e, path, diag);
+	if (!rc)
+		rc = start_pool(e, diag);
+	if (!rc)
+		rc = open_io(e, diag);
+	if (!rc)
+		rc = open_weights(e, diag);
+	if (rc) {
+		pst_engine_close(e);
+		return rc;
+	}
+	*out = e;
+	return 0;
+}
+
+int pst_plan_make(const char *path, const struct pst_engine_opts *opts,
+		  struct pst_plan *out, struct pst_diag *diag)
+{
+	struct pst_engine *e = calloc(1, sizeof(*e));
+	int rc;
+
+	if (!e)
+		return pst_diag_set(diag, -ENOMEM, "out of memory");
+	e->opts = *opts;
+	memset(out, 0, sizeof(*out));
+	rc = pst_engine_open_files(e, path, diag);
+	if (!rc)
+		rc = start_pool(e, diag);
+	if (!rc)
+		rc = open_io(e, diag);
+	if (!rc)
+		rc = pst_budget_plan(e, out, diag);
+	pst_engine_close(e);
+	return rc;
+}
+
+void pst_engine_close(struct pst_engine *e)
+{
+	if (!e)
+		return;
+	pst_store_destroy(e->store);
+	pst_fwd_destroy(e->fwd);
+	pst_kv_fini(&e->session.kv);
+	pst_io_destroy(e->io);
+	pst_pool_destroy(e->pool);
+	pst_model_destroy(e->model);
+	pst_vocab_destroy(e->vocab);
+	pst_gguf_close(e->gguf);
+	free(e);
+}
+
+const struct pst_plan *pst_engine_plan(const struct pst_engine *e)
+{
+	return &e->plan;
+}
+
+const struct pst_vocab *pst_engine_vocab(const struct pst_engine *e)
+{
+	return e->vocab;
+}
+
+const struct pst_gguf *pst_engine_gguf(const struct pst_engine *e)
+{
+	return e->gguf;
+}
+
+uint32_t pst_engine_nr_vocab(const struct pst_engine *e)
+{
+	return e->model->hp.n_vocab;
+}
+
+const char *pst_engine_io_name(const struct pst_engine *e)
+{
+	return e->opts.io == PST_ENGINE_IO_MMAP ? "mmap" : pst_io_name(e->io);
+}
+
+const char *pst_engine_mem_name(const struct pst_engine *e)
+{
+	const struct pst_mem *m = e->store ? pst_store_mem(e->store)
+					   : &e->model->trunk;
+
+	return m && m->addr ? pst_mem_kind_name(m) : "page cache";
+}
+
+const char *pst_engine_kernels_name(const struct pst_engine *e)
+{
+	return e->kernels.name;
+}
+
+/* write_bytes of /proc/self/io: what this process caused to reach storage. */
+static uint64_t written_bytes(void)
+{
+	FILE *f = fopen("/proc/self/io", "re");
+	uint64_t v = 0;
+	char line[128];
+
+	while (f && fgets(line, sizeof(line), f))
+		if (sscanf(line, "write_bytes: %" SCNu64, &v) == 1)
+			break;
+	if (f)
+		fclose(f);
+	return v;
+}
+
+void pst_engine_counters(const struct pst_engine *e, struct pst_counters *out)
+{
+	struct pst_store_stats ss = { 0 };
+	struct pst_io_stats is = { 0 };
+	struct pst_mem_usage mu = { 0 };
+
+	if (e->store)
+		pst_store_stats_read(e->store, &ss);
+	pst_io_stats_read(e->io, &is);
+	pst_mem_usage_read(&mu);
+	*out = (struct pst_counters){
+		.hits = ss.hits,
+		.misses = ss.misses,
+		.evictions = ss.evictions,
+		.distinct = ss.distinct,
+		.read_bytes = is.read_bytes - e->io_before.read_bytes,
+		.reads = is.reads - e->io_before.reads,
+		.wait_ns = ss.wait_ns,
+		.io_busy_ns = is.busy_ns - e->io_before.busy_ns,
+		.peak_bytes = mu.rss_peak + mu.hugetlb,
+		.written_bytes = written_bytes(),
+	};
+}

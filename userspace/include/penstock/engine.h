@@ -1,0 +1,303 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * penstock's engine: a model that is open, and sessions that compute with it.
+ *
+ * An engine belongs to the thread that opened it; so do its sessions.  All
+ * memory is reserved while it opens and stays below the ceiling that was
+ * given; after that nothing is allocated on the way of a token.
+ */
+#ifndef PENSTOCK_ENGINE_H
+#define PENSTOCK_ENGINE_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+struct pst_diag;
+struct pst_log;
+struct pst_gguf;
+struct pst_gguf_tensor;
+struct pst_vocab;
+struct pst_engine;
+struct pst_session;
+
+enum pst_engine_io {
+	PST_ENGINE_IO_AUTO, /* io_uring, else pread, said in the log */
+	PST_ENGINE_IO_URING, /* io_uring or fail */
+	PST_ENGINE_IO_PREAD, /* threads with pread */
+	PST_ENGINE_IO_MMAP /* page faults on the mapping: the baseline */
+};
+
+enum pst_tristate {
+	PST_AUTO,
+	PST_ON,
+	PST_OFF
+};
+
+/* In what unit the expert cache was given. */
+enum pst_cache_unit {
+	PST_CACHE_AUTO, /* what the memory ceiling leaves */
+	PST_CACHE_BYTES,
+	PST_CACHE_PERCENT, /* of all experts */
+	PST_CACHE_EXPERTS
+};
+
+/* Page size of big regions. */
+enum pst_engine_huge {
+	PST_HUGE_AUTO,
+	PST_HUGE_1G,
+	PST_HUGE_2M,
+	PST_HUGE_THP,
+	PST_HUGE_OFF
+};
+
+/**
+ * struct pst_engine_opts - how to open; zero means the default throughout
+ * @ram_bytes: ceiling of everything this process holds; 0: from the cgroup's
+ *	limit and MemAvailable, less a reserve
+ * @cache_unit: unit of @cache_value
+ * @cache_value: size of the expert cache
+ * @ctx_size: tokens of a session; 0: the model's, at most 4096
+ * @threads: workers; 0: one per physical core
+ * @batch_size: tokens per prefill chunk; 0: up to 512, as memory allows
+ * @queue_depth: reads in flight; 0: 64
+ * @split_bytes: longer reads are split, a multiple of 4 KiB; 0: 1 MiB
+ * @io: backend; @direct: O_DIRECT
+ * @resident: load every expert at open, stream nothing
+ * @kv_f16: keep keys and values in F16 instead of F32: half the memory, and a
+ *	rounding that the default does not have
+ * @no_pin: do not pin worker threads to cores
+ * @huge: page kind of trunk, KV and slots
+ * @cpu_mask: PST_CPU_* that kernels may use; @cpu_mask_set says it is given
+ * @policy: name of the eviction policy, NULL for the default
+ * @fault: fault injection text for tests, NULL for none
+ * @log: notices, may be NULL
+ * @progress: stage name, done and all (bytes or experts); may be NULL
+ */
+struct pst_engine_opts {
+	uint64_t ram_bytes;
+	enum pst_cache_unit cache_unit;
+	uint64_t cache_value;
+	uint32_t ctx_size;
+	uint32_t threads;
+	uint32_t batch_size;
+	uint32_t queue_depth;
+	uint32_t split_bytes;
+	enum pst_engine_io io;
+	enum pst_tristate direct;
+	bool resident;
+	bool kv_f16;
+	bool no_pin;
+	enum pst_engine_huge huge;
+	bool cpu_mask_set;
+	uint32_t cpu_mask;
+	const char *policy;
+	const char *fault;
+	const struct pst_log *log;
+	void (*progress)(void *ctx, const char *stage, uint64_t done,
+			 uint64_t all);
+	void *progress_ctx;
+};
+
+/**
+ * struct pst_plan - where the memory goes, in bytes unless said otherwise
+ * @ram: the ceiling
+ * @process: code, tables, vocabulary, thread stacks
+ * @trunk: what every token needs
+ * @kv: keys and values of @ctx_size tokens
+ * @scratch: buffers of a batch of @batch_size tokens
+ * @slot: one expert in memory, block slack included
+ * @cache: the expert cache: @nr_slots slots
+ * @nr_experts: experts of the whole model (layers times experts)
+ * @nr_used: experts that one token selects in one layer
+ * @nr_token: experts that one token selects in all layers
+ * @expert_file: all experts in the files
+ * @model_file: all files
+ */
+struct pst_plan {
+	uint64_t ram;
+	uint64_t process;
+	uint64_t trunk;
+	uint64_t kv;
+	uint64_t scratch;
+	uint64_t slot;
+	uint64_t cache;
+	uint32_t nr_slots;
+	uint32_t nr_experts;
+	uint32_t nr_used;
+	uint32_t nr_token;
+	uint32_t ctx_size;
+	uint32_t batch_size;
+	uint32_t threads;
+	uint64_t expert_file;
+	uint64_t model_file;
+};
+
+/**
+ * struct pst_counters - what an engine has done since it opened
+ * @hits, @misses: wanted experts that were (not) in memory or on their way
+ * @distinct: different experts that were wanted
+ * @read_bytes: by streaming, the load excluded
+ * @reads: of those bytes
+ * @wait_ns: time in which nothing could be computed for want of a read
+ * @io_busy_ns: time in which at least one read was outstanding
+ * @peak_bytes: highest resident set of the process plus its hugetlb pages
+ * @written_bytes: by this process to any storage
+ */
+struct pst_counters {
+	uint64_t hits;
+	uint64_t misses;
+	uint64_t evictions;
+	uint64_t distinct;
+	uint64_t read_bytes;
+	uint64_t reads;
+	uint64_t wait_ns;
+	uint64_t io_busy_ns;
+	uint64_t peak_bytes;
+	uint64_t written_bytes;
+};
+
+/**
+ * pst_engine_open() - open a model
+ * @path: GGUF file, or part 1 of a split model
+ * @opts: copied; strings and sinks must outlive the engine
+ * @out: owned by the caller, pst_engine_close()
+ * @diag: may be NULL
+ *
+ * Return: 0; -ENOENT, -EACCES; -EBADMSG for a malformed model; -ENOTSUP for
+ * one that is not supported; -ENOMEM when it does not fit (the sum is spelled
+ * out in @diag); -EIO and others for the drive; -EINVAL for options.
+ */
+int pst_engine_open(const char *path, const struct pst_engine_opts *opts,
+		    struct pst_engine **out, struct pst_diag *diag);
+
+/** pst_engine_close() - sessions have been destroyed before; NULL allowed */
+void pst_engine_close(struct pst_engine *e);
+
+/**
+ * pst_plan_make() - what pst_engine_open() would do, without doing it
+ *
+ * Return: as pst_engine_open(); -ENOMEM when it does not fit, @out is then
+ * filled all the same.
+ */
+int pst_plan_make(const char *path, const struct pst_engine_opts *opts,
+		  struct pst_plan *out, struct pst_diag *diag);
+
+/**
+ * pst_engine_supports() - would this model run, given memory?
+ * @g: an open model; its weights are not read
+ * @diag: the first reason why not, may be NULL
+ *
+ * Return: 0; -EBADMSG, -ENOTSUP or -ENOMEM as pst_engine_open().
+ */
+int pst_engine_supports(const struct pst_gguf *g, struct pst_diag *diag);
+
+/** pst_cpu_kernels_name() - the instruction set that this CPU gets */
+const char *pst_cpu_kernels_name(void);
+
+/**
+ * struct pst_tensor_sink - takes the values of a tensor in order
+ * @put: [n] values, valid during the call; non-zero stops with that value
+ */
+struct pst_tensor_sink {
+	int (*put)(void *ctx, const float *values, uint32_t n);
+	void *ctx;
+};
+
+/**
+ * pst_tensor_dequant() - all values of one tensor, in bounded memory
+ * @t: a tensor of @g
+ * @sink: NULL only asks whether the type has values
+ *
+ * Blocks on the drive.  Return: 0; -ENOTSUP for a type that has no float
+ * value here, named in @diag; -ENOMEM; what the sink returned.
+ */
+int pst_tensor_dequant(const struct pst_gguf *g,
+		       const struct pst_gguf_tensor *t,
+		       const struct pst_tensor_sink *sink,
+		       struct pst_diag *diag);
+
+const struct pst_plan *pst_engine_plan(const struct pst_engine *e);
+const struct pst_vocab *pst_engine_vocab(const struct pst_engine *e);
+const struct pst_gguf *pst_engine_gguf(const struct pst_engine *e);
+uint32_t pst_engine_nr_vocab(const struct pst_engine *e);
+void pst_engine_counters(const struct pst_engine *e, struct pst_counters *out);
+
+/** pst_engine_io_name() - how reads are made, in words */
+const char *pst_engine_io_name(const struct pst_engine *e);
+
+/** pst_engine_mem_name() - what the expert slots are made of, in words */
+const char *pst_engine_mem_name(const struct pst_engine *e);
+
+/** pst_engine_kernels_name() - the instruction set in use */
+const char *pst_engine_kernels_name(const struct pst_engine *e);
+
+/**
+ * pst_session_create() - a sequence of tokens with its keys and values
+ *
+ * The engine reserves memory for one session.  Return: 0, -EBUSY, -ENOMEM.
+ */
+int pst_session_create(struct pst_engine *e, struct pst_session **out);
+void pst_session_destroy(struct pst_session *s);
+
+/** pst_session_nr_tokens() - tokens that the sequence holds */
+uint32_t pst_session_nr_tokens(const struct pst_session *s);
+
+/** pst_session_truncate() - forget all tokens from position @n on */
+void pst_session_truncate(struct pst_session *s, uint32_t n);
+
+/**
+ * struct pst_eval - append tokens and compute
+ * @tokens: [nr]
+ * @first_logits: logits are given for tokens first_logits..nr-1 of this call
+ * @logits: called in order with the token's index in this call and [n_vocab]
+ *	floats valid during the call; non-zero stops with that value
+ * @progress: tokens done (in fractions by layer: done of all, in layer-tokens)
+ * @ctx: handed to both
+ */
+struct pst_eval {
+	const int32_t *tokens;
+	uint32_t nr;
+	uint32_t first_logits;
+	int (*logits)(void *ctx, uint32_t index, const float *logits);
+	void (*progress)(void *ctx, uint64_t done, uint64_t all);
+	void *ctx;
+};
+
+/**
+ * pst_session_eval() - run a batch of any length, in chunks
+ *
+ * Return: 0; -E2BIG when the tokens exceed the context (both numbers in
+ * @diag), -EINVAL for a token outside the vocabulary, the error of a read; on
+ * failure the sequence holds the chunks that were finished.
+ */
+int pst_session_eval(struct pst_session *s, const struct pst_eval *ev,
+		     struct pst_diag *diag);
+
+/**
+ * struct pst_sampler_opts - how a token is drawn from logits
+ * @temp: 0 or less: the most probable token (greedy)
+ * @top_k: keep the k most probable, 0 for all
+ * @top_p: keep the smallest set with this probability mass, 1 for all
+ * @min_p: drop tokens below this share of the most probable one
+ * @seed: of the generator
+ */
+struct pst_sampler_opts {
+	float temp;
+	uint32_t top_k;
+	float top_p;
+	float min_p;
+	uint64_t seed;
+};
+
+struct pst_sampler;
+
+/** pst_sampler_create() - Return: 0, -EINVAL (a NaN or negative), -ENOMEM */
+int pst_sampler_create(const struct pst_sampler_opts *opts, uint32_t nr_vocab,
+		       struct pst_sampler **out);
+void pst_sampler_destroy(struct pst_sampler *s);
+
+/** pst_sampler_draw() - a token id; ties go to the lower id */
+int32_t pst_sampler_draw(struct pst_sampler *s, const float *logits);
+
+#endif

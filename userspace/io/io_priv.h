@@ -1,0 +1,259 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Inside io: the ops table that a backend fills, and what the common layer
+ * shares with it.  A backend moves bytes once per attempt and reports what the
+ * kernel said; continuing, counting and queueing belong to io.c.
+ */
+#ifndef PST_IO_PRIV_H
+#define PST_IO_PRIV_H
+
+#include "io.h"
+
+#define PST_IO_FILES_MAX   1024
+#define PST_IO_REGIONS_MAX 64
+#define PST_IO_DEPTH_MAX   1024
+/* Never report less: what every file system and drive in use accepts. */
+#define PST_IO_ALIGN_MIN 4096
+
+/**
+ * struct pst_io_file - an open file
+ * @path: owned
+ * @fd: -1 for a backend without descriptors
+ * @align: positions at which a read may be continued; 1 when buffered
+ * @direct: opened with O_DIRECT
+ */
+struct pst_io_file {
+	char *path;
+	int fd;
+	uint32_t align;
+	bool direct;
+};
+
+/* The table never moves: backend threads read it while files are added. */
+struct pst_io_files {
+	struct pst_io_file v[PST_IO_FILES_MAX];
+	uint32_t nr;
+};
+
+/**
+ * struct pst_io_setup - what a backend is built from
+ * @depth: attempts in its hands at most, 1..PST_IO_DEPTH_MAX
+ * @nr_threads: threads of the pread backend, > 0
+ * @direct: how files are to be opened
+ * @files: outlives the backend; filled by the common layer
+ * @log: may be NULL
+ */
+struct pst_io_setup {
+	uint32_t depth;
+	uint32_t nr_threads;
+	enum pst_io_direct direct;
+	const struct pst_io_files *files;
+	const struct pst_log *log;
+};
+
+struct pst_io_backend;
+
+/**
+ * struct pst_io_ops - a backend; called by the owning thread only
+ * @destroy: free the backend; nothing is in flight any more
+ * @add_file: open @path, which becomes file @index; fills @out but for the path
+ * @add_region: 0 when the memory was registered, -errno when reads into it
+ *	work without (said in the log); NULL where registering means nothing
+ * @issue: start one attempt per request of the list, for the bytes of
+ *	pst_io_span_of(); all are taken, never blocks for a completion
+ * @reap: attempts that ended, linked by next, result being the byte count or
+ *	-errno of the attempt.  With @wait at least one; called only while
+ *	something is in flight
+ */
+struct pst_io_ops {
+	const char *name;
+	void (*destroy)(struct pst_io_backend *be);
+	int (*add_file)(struct pst_io_backend *be, const char *path,
+			uint32_t index, struct pst_io_file *out,
+			struct pst_diag *diag);
+	int (*add_region)(struct pst_io_backend *be, uint32_t index, void *addr,
+			  uint64_t size_bytes);
+	void (*issue)(struct pst_io_backend *be, struct pst_io_read *list);
+	struct pst_io_read *(*reap)(struct pst_io_backend *be, bool wait);
+};
+
+/* First member of every backend's own struct. */
+struct pst_io_backend {
+	const struct pst_io_ops *ops;
+};
+
+/* A queue of reads linked by next; @tail is meaningless while it is empty. */
+struct pst_io_list {
+	struct pst_io_read *head;
+	struct pst_io_read *tail;
+};
+
+static inline void pst_io_list_add(struct pst_io_list *l, struct pst_io_read *r)
+{
+	r->next = NULL;
+	if (l->head)
+		l->tail->next = r;
+	else
+		l->head = r;
+	l->tail = r;
+}
+
+static inline struct pst_io_read *pst_io_list_pop(struct pst_io_list *l)
+{
+	struct pst_io_read *r = l->head;
+
+	if (r) {
+		l->head = r->next;
+		r->next = NULL;
+	}
+	return r;
+}
+
+/* Empty @l and return what it held. */
+static inline struct pst_io_read *pst_io_list_take(struct pst_io_list *l)
+{
+	struct pst_io_read *r = l->head;
+
+	l->head = NULL;
+	return r;
+}
+
+/* The bytes that the next attempt of a request asks for. */
+struct pst_io_span {
+	uint64_t off_bytes;
+	uint32_t len_bytes;
+	unsigned char *buf;
+};
+
+/* Where the next attempt starts, counted from the start of the request. */
+static inline uint32_t pst_io_start_of(const struct pst_io_read *r,
+				       const struct pst_io_file *f)
+{
+	return (uint32_t)pst_align_down(r->done_bytes, f->align);
+}
+
+static inline struct pst_io_span pst_io_span_of(const struct pst_io_read *r,
+						const struct pst_io_file *f)
+{
+	uint32_t start = pst_io_start_of(r, f);
+
+	return (struct pst_io_span){ .off_bytes = r->off_bytes + start,
+				     .len_bytes = r->len_bytes - start,
+				     .buf = (unsigned char *)r->buf + start };
+}
+
+/**
+ * typedef pst_io_make_fn - build a backend
+ * @ctx: as given to pst_io_assemble()
+ *
+ * Return: 0 or -errno, @out untouched on failure.
+ */
+typedef int (*pst_io_make_fn)(const struct pst_io_setup *setup, const void *ctx,
+			      struct pst_io_backend **out,
+			      struct pst_diag *diag);
+
+/**
+ * pst_io_assemble() - an engine over the backend that @make builds
+ * @args: as for pst_io_create(), its kind being @make's business
+ * @make: called once
+ * @ctx: handed to @make
+ *
+ * Return: 0, -EINVAL, -ENOMEM, or what @make returned.
+ */
+int pst_io_assemble(const struct pst_io_args *args, pst_io_make_fn make,
+		    const void *ctx, struct pst_io **out,
+		    struct pst_diag *diag);
+
+/**
+ * pst_io_file_open() - open for reading, with O_DIRECT where it works
+ * @setup: direct and log are used
+ * @out: fd, align and direct are set; the fd is the caller's
+ *
+ * Return: 0 or -errno.
+ */
+int pst_io_file_open(const struct pst_io_setup *setup, const char *path,
+		     struct pst_io_file *out, struct pst_diag *diag);
+
+/** pst_io_uring_create() - Return: 0, -ENOSYS, -EPERM, -ENOMEM or -errno */
+int pst_io_uring_create(const struct pst_io_setup *setup,
+			struct pst_io_backend **out, struct pst_diag *diag);
+
+/** pst_io_pread_create() - Return: 0, -ENOMEM, -EAGAIN without threads */
+int pst_io_pread_create(const struct pst_io_setup *setup,
+			struct pst_io_backend **out, struct pst_diag *diag);
+
+/**
+ * struct pst_io_fault - what the fault twin does, probabilities per attempt
+ * @seed: of the generator
+ * @eio: the attempt fails with EIO
+ * @partial: the attempt delivers fewer bytes than it could
+ * @eagain: the attempt fails with EAGAIN
+ * @flip: one bit of the delivered bytes is wrong
+ * @delay_ns: every completion is held back for this long
+ * @eio_at: this attempt, counted from 1, fails with EIO, once; 0 for none
+ * @eio_after: all attempts after this many fail with EIO; UINT64_MAX for none
+ * @shuffle: completions are released in random order
+ */
+struct pst_io_fault {
+	uint64_t seed;
+	double eio;
+	double partial;
+	double eagain;
+	double flip;
+	uint64_t delay_ns;
+	uint64_t eio_at;
+	uint64_t eio_after;
+	bool shuffle;
+};
+
+/**
+ * pst_io_fault_parse() - "seed=7,eio=0.01,short=0.05,eagain=0.02,flip=0.0,
+ * delay_us=500,shuffle=1,eio_at=3,eio_after=100", each key optional
+ *
+ * Return: 0, -EINVAL for an unknown key or a value out of bounds.
+ */
+int pst_io_fault_parse(const char *text, struct pst_io_fault *out);
+
+/**
+ * pst_io_fault_wrap() - put the fault twin around a backend
+ * @inner: owned by the twin on success, by the caller on failure
+ *
+ * Return: 0 or -ENOMEM.
+ */
+int pst_io_fault_wrap(const struct pst_io_setup *setup,
+		      const struct pst_io_fault *fault,
+		      struct pst_io_backend *inner,
+		      struct pst_io_backend **out);
+
+/**
+ * struct pst_io_loopfile - a file in memory; the caller's, also while in use
+ * @name: what pst_io_add_file() is given
+ * @data: its bytes
+ * @size_bytes: may shrink between reads: a truncated file
+ */
+struct pst_io_loopfile {
+	const char *name;
+	const unsigned char *data;
+	uint64_t size_bytes;
+};
+
+/**
+ * struct pst_io_loopdisk - the files that a loopback engine sees
+ * @files: [nr], outlives the engine
+ */
+struct pst_io_loopdisk {
+	const struct pst_io_loopfile *files;
+	uint32_t nr;
+};
+
+/**
+ * pst_io_loopback_create() - an engine without a kernel below, for unit tests
+ * @args: kind and direct are ignored: it insists on alignment like O_DIRECT
+ *
+ * Return: as pst_io_create().
+ */
+int pst_io_loopback_create(const struct pst_io_args *args,
+			   const struct pst_io_loopdisk *disk,
+			   struct pst_io **out, struct pst_diag *diag);
+
+#endif

@@ -1,0 +1,90 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Inside mem: the parsers, given texts and a root directory, so that tests can
+ * show them machines that are not there.
+ */
+#ifndef PST_MEM_PRIV_H
+#define PST_MEM_PRIV_H
+
+#include "mem.h"
+
+/**
+ * pst_mem_limits_read_at() - limits as seen below another root directory
+ * @root: "" for the machine itself; proc/ and sys/ are looked for below it
+ * @memlock: RLIMIT_MEMLOCK in bytes, UINT64_MAX for none
+ * @out: untouched on failure
+ *
+ * Return: 0, -EINVAL for a meminfo without totals, or -errno of reading it.
+ * Missing cgroups or huge pages are no failure: they read as "no limit", "0".
+ */
+int pst_mem_limits_read_at(const char *root, uint64_t memlock,
+			   struct pst_mem_limits *out);
+
+/**
+ * pst_mem_usage_parse() - from the text of /proc/self/status
+ * @text: NUL-terminated; keys that are missing read as 0
+ */
+void pst_mem_usage_parse(const char *text, struct pst_mem_usage *out);
+
+/**
+ * pst_mem_key_kib() - the value of "Key:   123 kB" in bytes
+ * @text: lines, NUL-terminated
+ * @key: with the colon; must start a line
+ *
+ * Return: true when the key is there; @out untouched otherwise.
+ */
+bool pst_mem_key_kib(const char *text, const char *key, uint64_t *out);
+
+/**
+ * pst_mem_thp_parse() - huge pages of an address range, from smaps text
+ * @text: the text of /proc/self/smaps
+ * @addr: start of the range
+ * @size_bytes: length of the range
+ *
+ * Return: the sum of AnonHugePages over mappings inside or around the range,
+ * in bytes, at most @size_bytes: the kernel may have merged a neighbour.
+ */
+uint64_t pst_mem_thp_parse(const char *text, uintptr_t addr,
+			   uint64_t size_bytes);
+
+/**
+ * pst_mem_hugetlb_free() - free pages of a pool
+ * @root: as for pst_mem_limits_read_at()
+ * @page_bytes: size of the pool's pages
+ * @node: NUMA node, or -1 for the whole machine
+ *
+ * Return: bytes that nobody has reserved, 0 when there is no such pool.
+ */
+uint64_t pst_mem_hugetlb_free(const char *root, uint64_t page_bytes, int node);
+
+/**
+ * pst_mem_cgroup_read() - the cgroup part of pst_mem_limits_read_at()
+ * @out: cgroup_limit is lowered, and cgroup_used set with it
+ */
+void pst_mem_cgroup_read(const char *root, struct pst_mem_limits *out);
+
+/**
+ * pst_mem_find_key() - what follows @key in the first line that starts with it
+ *
+ * Return: into @text, or NULL.
+ */
+const char *pst_mem_find_key(const char *text, const char *key);
+
+/**
+ * pst_mem_slurp() - a whole small file of /proc or /sys
+ * @out: NUL-terminated text, owned by the caller (free())
+ * @fmt: printf format of the path
+ *
+ * Return: 0, -EFBIG past 64 MiB, -ENAMETOOLONG, -ENOMEM, or -errno.
+ */
+int pst_mem_slurp(char **out, const char *fmt, ...) PST_PRINTF(2, 3);
+
+/**
+ * pst_mem_number() - the number that a file starts with
+ * @fmt: printf format of the path
+ *
+ * Return: true when there is one; @out untouched otherwise.
+ */
+bool pst_mem_number(uint64_t *out, const char *fmt, ...) PST_PRINTF(2, 3);
+
+#endif

@@ -1,0 +1,147 @@
+// SPDX-License-Identifier: MIT
+/*
+ * The SwiGLU feed-forward block, for a dense layer and for experts alike:
+ * down(silu(gate x) * (up x)) (Shazeer, GLU Variants Improve Transformer).
+ */
+#include "fwd_priv.h"
+
+struct ffn_job {
+	struct pst_fwd *f;
+	const struct ffn_item *items;
+	uint32_t nr;
+	uint32_t rows; /* weight rows per chunk, a multiple of a quant block */
+	float *y;
+};
+
+static void mul_rows(struct ffn_job *j, const struct pst_weight *w,
+		     const struct pst_kmul *shape, uint32_t row)
+{
+	struct pst_kmul m = *shape;
+
+	m.w = w->data + row * w->row_bytes;
+	m.row_bytes = w->row_bytes;
+	m.n = w->n_in;
+	m.y = shape->y + row;
+	j->f->k->types[w->type].mul(&m);
+	if (!w->bias)
+		return;
+	for (uint32_t i = 0; i < m.nr_x; i++)
+		for (uint32_t r = 0; r < m.nr_rows; r++)
+			m.y[i * m.y_stride + r] += w->bias[row + r];
+}
+
+/* h = silu(gate) * up for a block of rows, quantised for the down product. */
+static void activate(struct ffn_job *j, const struct ffn_item *it, uint32_t row,
+		     uint32_t nr)
+{
+	struct pst_fwd *f = j->f;
+	bool q8 = pst_needs_q8(f, &it->down);
+
+	for (uint32_t i = 0; i < it->nr; i++) {
+		size_t at = (it->row + i) * f->h.stride + row;
+
+		f->k->swiglu(f->h.f32 + at, f->h.f32 + at, f->up + at, nr);
+		if (q8)
+			f->k->quantize(f->h.q8 + at, f->h.d + at / PST_K_QBLOCK,
+				       f->h.sum + at / PST_K_QBLOCK,
+				       f->h.f32 + at, nr);
+	}
+}
+
+static const struct ffn_item *find_item(const struct ffn_job *j, bool down,
+					uint32_t *chunk)
+{
+	const struct ffn_item *it = j->items;
+
+	for (;; it++) {
+		uint32_t n = down ? it->down.n_out : it->gate.n_out;
+		uint32_t chunks = (n + j->rows - 1) / j->rows;
+
+		if (*chunk < chunks)
+			return it;
+		*chunk -= chunks;
+	}
+}
+
+static void gate_up_chunk(void *ctx, uint32_t chunk, uint32_t worker)
+{
+	struct ffn_job *j = ctx;
+	struct pst_fwd *f = j->f;
+	const struct ffn_item *it = find_item(j, false, &chunk);
+	uint32_t row = chunk * j->rows;
+	uint32_t nr = PST_MIN(j->rows, it->gate.n_out - row);
+	struct pst_kmul m = {
+		.nr_rows = nr,
+		.x = &f->xn.k,
+		.idx = it->idx,
+		.nr_x = it->nr,
+		.y = f->h.f32 + it->row * f->h.stride,
+		.y_stride = f->h.stride,
+		.scratch = f->scratch + worker * f->scratch_stride,
+	};
+
+	mul_rows(j, &it->gate, &m, row);
+	m.y = f->up + it->row * f->h.stride;
+	mul_rows(j, &it->up, &m, row);
+	activate(j, it, row, nr);
+}
+
+static void down_chunk(void *ctx, uint32_t chunk, uint32_t worker)
+{
+	struct ffn_job *j = ctx;
+	struct pst_fwd *f = j->f;
+	const struct ffn_item *it = find_item(j, true, &chunk);
+	uint32_t row = chunk * j->rows, n = f->m->hp.n_embd;
+	struct pst_kact h = pst_act_row(&f->h, it->row);
+	struct pst_kmul m = {
+		.nr_rows = PST_MIN(j->rows, it->down.n_out - row),
+		.x = &h,
+		.nr_x = it->nr,
+		.y = j->y + (size_t)it->row * n,
+		.y_stride = n,
+		.scratch = f->scratch + worker * f->scratch_stride,
+	};
+
+	mul_rows(j, &it->down, &m, row);
+}
+
+static void run_phase(struct ffn_job *j, bool down, pst_pool_fn fn)
+{
+	uint32_t n = down ? j->items->down.n_out : j->items->gate.n_out;
+	uint64_t total = (uint64_t)n * j->nr;
+
+	j->rows = (uint32_t)pst_align_up(total / (j->f->n_workers * 8) + 1,
+					 PST_K_QBLOCK);
+	pst_pool_run(j->f->pool, fn, j, j->nr * ((n + j->rows - 1) / j->rows));
+}
+
+void pst_ffn_run(struct pst_fwd *f, const struct ffn_item *items, uint32_t nr,
+		 float *y)
+{
+	struct ffn_job j = { .f = f, .items = items, .nr = nr, .y = y };
+
+	run_phase(&j, false, gate_up_chunk);
+	run_phase(&j, true, down_chunk);
+}
+
+static void add_chunk(void *ctx, uint32_t t, uint32_t worker)
+{
+	struct pst_fwd *f = ctx;
+	uint32_t n = f->m->hp.n_embd;
+
+	(void)worker;
+	f->k->add(f->x + (size_t)t * n, f->tmp + (size_t)t * n, n);
+}
+
+void pst_ffn_dense(struct pst_fwd *f, uint32_t layer, uint32_t n)
+{
+	const struct pst_layer *l = &f->m->layers[layer];
+	struct ffn_item it = {
+		.gate = l->gate, .up = l->up, .down = l->down, .nr = n
+	};
+
+	pst_norm_quantize(f, f->x, l->ffn_norm, &f->xn, n,
+			  pst_needs_q8(f, &l->gate) || pst_needs_q8(f, &l->up));
+	pst_ffn_run(f, &it, 1, f->tmp);
+	pst_pool_run(f->pool, add_chunk, f, n);
+}

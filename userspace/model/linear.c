@@ -1,0 +1,115 @@
+// SPDX-License-Identifier: MIT
+/*
+ * Matrix products over the pool: rows of the weights are dealt in chunks, so
+ * which thread computes a row changes nothing.
+ */
+#include "fwd_priv.h"
+
+struct lin_job {
+	struct pst_fwd *f;
+	const struct lin_item *items;
+	uint32_t nr;
+	uint32_t rows; /* weight rows per chunk */
+};
+
+struct pst_kact pst_act_row(const struct act *a, size_t row)
+{
+	return (struct pst_kact){
+		.f32 = a->f32 + row * a->stride,
+		.q8 = a->q8 + row * a->stride,
+		.d = a->d + row * (a->stride / PST_K_QBLOCK),
+		.sum = a->sum + row * (a->stride / PST_K_QBLOCK),
+		.stride = a->stride,
+	};
+}
+
+bool pst_needs_q8(const struct pst_fwd *f, const struct pst_weight *w)
+{
+	return f->k->types[w->type].act == PST_KACT_Q8;
+}
+
+static uint32_t chunks_of(const struct lin_job *j, const struct lin_item *it)
+{
+	return (it->w->n_out + j->rows - 1) / j->rows;
+}
+
+static void add_bias(const struct lin_item *it, uint32_t row, uint32_t nr)
+{
+	for (uint32_t i = 0; i < it->nr_x; i++) {
+		float *y = it->y + i * it->y_stride + row;
+
+		for (uint32_t r = 0; r < nr; r++)
+			y[r] += it->w->bias[row + r];
+	}
+}
+
+static void lin_chunk(void *ctx, uint32_t chunk, uint32_t worker)
+{
+	const struct lin_job *j = ctx;
+	const struct lin_item *it = j->items;
+	uint32_t row, nr;
+
+	for (; chunk >= chunks_of(j, it); it++)
+		chunk -= chunks_of(j, it);
+	row = chunk * j->rows;
+	nr = PST_MIN(j->rows, it->w->n_out - row);
+	j->f->k->types[it->w->type].mul(&(struct pst_kmul){
+		.w = it->w->data + row * it->w->row_bytes,
+		.row_bytes = it->w->row_bytes,
+		.n = it->w->n_in,
+		.nr_rows = nr,
+		.x = it->x,
+		.idx = it->idx,
+		.nr_x = it->nr_x,
+		.y = it->y + row,
+		.y_stride = it->y_stride,
+		.scratch = j->f->scratch + worker * j->f->scratch_stride,
+	});
+	if (it->w->bias)
+		add_bias(it, row, nr);
+}
+
+void pst_linear(struct pst_fwd *f, const struct lin_item *items, uint32_t nr)
+{
+	struct lin_job j = { .f = f, .items = items, .nr = nr };
+	uint64_t total = 0;
+	uint32_t chunks = 0;
+
+	for (uint32_t i = 0; i < nr; i++)
+		total += items[i].w->n_out;
+	j.rows = (uint32_t)pst_align_up(total / (f->n_workers * 8) + 1, 16);
+	for (uint32_t i = 0; i < nr; i++)
+		chunks += chunks_of(&j, &items[i]);
+	pst_pool_run(f->pool, lin_chunk, &j, chunks);
+}
+
+struct norm_job {
+	struct pst_fwd *f;
+	const float *x;
+	const float *w;
+	struct act *out;
+	bool q8;
+};
+
+static void norm_chunk(void *ctx, uint32_t t, uint32_t worker)
+{
+	const struct norm_job *j = ctx;
+	uint32_t n = j->f->m->hp.n_embd;
+	struct act *o = j->out;
+	float *y = o->f32 + t * o->stride;
+	size_t b = t * (o->stride / PST_K_QBLOCK);
+
+	(void)worker;
+	j->f->k->rms_norm(y, j->x + (size_t)t * n, j->w, n, j->f->m->hp.eps);
+	if (j->q8)
+		j->f->k->quantize(o->q8 + t * o->stride, o->d + b, o->sum + b,
+				  y, n);
+}
+
+void pst_norm_quantize(struct pst_fwd *f, const float *x, const float *w,
+		       struct act *out, uint32_t n, bool q8)
+{
+	struct norm_job j = { .f = f, .x = x, .w = w, .out = out, .q8 = q8 };
+
+	pst_pool_run(f->pool, norm_chunk, &j, n);
+}

@@ -1,0 +1,48 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Eviction policies: small objects over keys, that know nothing of slots, I/O
+ * or time, so that the same object serves a run and the replay of a trace.
+ * To add one: a file policy_<name>.c and a row in policy.c.
+ */
+#ifndef PST_POLICY_H
+#define PST_POLICY_H
+
+#include "base.h"
+
+#define PST_POLICY_NONE UINT32_MAX
+
+struct pst_policy;
+
+/**
+ * struct pst_policy_ops - what a policy does
+ * @name: as given to --cache-policy
+ * @create: for keys 0..nr_keys-1; NULL when memory is short.  All memory that
+ *	the policy ever needs is taken here
+ * @destroy: NULL is allowed
+ * @insert: a key became resident (or is on its way)
+ * @touch: a resident key was wanted
+ * @remove: a key left for another reason than victim()
+ * @victim: the resident key to drop, skipping those for which @pinned says
+ *	true; PST_POLICY_NONE when all are pinned.  The key is removed.
+ */
+struct pst_policy_ops {
+	const char *name;
+	struct pst_policy *(*create)(uint32_t nr_keys);
+	void (*destroy)(struct pst_policy *p);
+	void (*insert)(struct pst_policy *p, uint32_t key);
+	void (*touch)(struct pst_policy *p, uint32_t key);
+	void (*remove)(struct pst_policy *p, uint32_t key);
+	uint32_t (*victim)(struct pst_policy *p,
+			   bool (*pinned)(const void *ctx, uint32_t key),
+			   const void *ctx);
+};
+
+extern const struct pst_policy_ops pst_policy_lru;
+
+/** pst_policy_find() - by name ("default" is what run uses), NULL if unknown */
+const struct pst_policy_ops *pst_policy_find(const char *name);
+
+/** pst_policy_name() - name of policy @i, NULL past the last */
+const char *pst_policy_name(uint32_t i);
+
+#endif

@@ -1,0 +1,180 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * store: which experts are in memory, which are on their way, and who goes.
+ *
+ * An expert is named by a key, layer * nr_experts + expert.  Its bytes are two
+ * or three ranges of the weight files ("parts": gate, up, down, or a fused
+ * gate_up and down).  They land by DMA in a slot and are computed where they
+ * land; nothing is copied.  One thread owns a store.  The arithmetic that is
+ * done on the bytes is not known here.
+ */
+#ifndef PST_STORE_H
+#define PST_STORE_H
+
+#include "base.h"
+#include "gguf.h"
+#include "io.h"
+#include "mem.h"
+#include "policy.h"
+
+#define PST_STORE_PARTS 3
+
+/**
+ * struct pst_store_part - one matrix of all experts of a layer
+ * @file: file index, the same for gguf and io
+ * @off_bytes: first byte of expert 0 in the file
+ * @size_bytes: bytes of one expert; expert e starts at off + e * size
+ * @map: expert 0 in the file's mapping, read only by PST_STORE_MMAP
+ */
+struct pst_store_part {
+	uint32_t file;
+	uint64_t off_bytes;
+	uint64_t size_bytes;
+	const uint8_t *map;
+};
+
+/**
+ * struct pst_store_layer - where one layer's experts lie
+ * @nr_parts: 0 for a layer without experts
+ */
+struct pst_store_layer {
+	uint32_t nr_parts;
+	struct pst_store_part part[PST_STORE_PARTS];
+};
+
+enum pst_store_mode {
+	PST_STORE_STREAM, /* slots, filled through io */
+	PST_STORE_MMAP /* pointers into the mapping: the baseline */
+};
+
+/**
+ * struct pst_store_args - how to build a store
+ * @mode: see above
+ * @layers: [nr_layers], copied
+ * @nr_experts: experts of each layer
+ * @io: files added, not yet read from (regions are added here); NULL for mmap
+ * @nr_slots: experts that fit in memory at once, >= 1
+ * @policy: what to evict
+ * @huge: page kind of the slots
+ * @node: NUMA node of the slots, -1 for the kernel's choice
+ * @split_bytes: reads longer than this are split, a multiple of 4 KiB
+ */
+struct pst_store_args {
+	enum pst_store_mode mode;
+	const struct pst_store_layer *layers;
+	uint32_t nr_layers;
+	uint32_t nr_experts;
+	struct pst_io *io;
+	uint32_t nr_slots;
+	const struct pst_policy_ops *policy;
+	enum pst_mem_want huge;
+	int node;
+	uint32_t split_bytes;
+};
+
+/**
+ * struct pst_store_stats - counted since creation
+ * @hits: wanted experts that were resident or already on their way
+ * @misses: wanted experts that had to be read
+ * @evictions: experts that were dropped for another
+ * @distinct: different experts that were wanted at least once
+ * @wait_ns: time in which the owner had nothing to compute and slept for reads
+ */
+struct pst_store_stats {
+	uint64_t hits;
+	uint64_t misses;
+	uint64_t evictions;
+	uint64_t distinct;
+	uint64_t wait_ns;
+};
+
+/**
+ * struct pst_expert - an expert that may be computed now
+ * @expert: index within its layer
+ * @part: first byte of each matrix, 32-byte aligned as in the file
+ */
+struct pst_expert {
+	uint32_t expert;
+	const uint8_t *part[PST_STORE_PARTS];
+};
+
+struct pst_store;
+
+/**
+ * pst_store_slot_bytes() - memory of one slot, slack for whole blocks included
+ * @align: pst_io_align()
+ */
+uint64_t pst_store_slot_bytes(const struct pst_store_layer *layers,
+			      uint32_t nr_layers, uint32_t align);
+
+/**
+ * pst_store_arena_bytes() - memory of @nr_slots slots, page rounding included
+ *
+ * Slots lie in regions of at most 1 GiB, so some bytes per region are unused.
+ */
+uint64_t pst_store_arena_bytes(uint64_t slot_bytes, uint32_t nr_slots);
+
+/** pst_store_fit_slots() - how many slots fit in @bytes, 0 when none does */
+uint32_t pst_store_fit_slots(uint64_t slot_bytes, uint64_t bytes);
+
+/**
+ * pst_store_create() - reserve and register the slots
+ * @out: owned by the caller, pst_store_destroy()
+ *
+ * Return: 0, -ENOMEM, -EINVAL.
+ */
+int pst_store_create(const struct pst_store_args *args, struct pst_store **out,
+		     struct pst_diag *diag);
+
+/** pst_store_destroy() - waits for reads into the slots; NULL is allowed */
+void pst_store_destroy(struct pst_store *s);
+
+/**
+ * pst_store_begin() - want a set of experts of one layer
+ * @layer: index into args.layers, with parts
+ * @ids: [nr] distinct experts, in the order in which misses shall be read
+ *
+ * Pins what is resident and submits reads for the rest as one batch.  Experts
+ * that find no slot follow as pst_store_done() frees some.  The set before
+ * has been ended.
+ */
+void pst_store_begin(struct pst_store *s, uint32_t layer, const uint32_t *ids,
+		     uint32_t nr);
+
+/**
+ * pst_store_take() - experts of the set that can be computed now
+ * @out: [max], each expert of the set is given once, resident ones first, then
+ *	in order of arrival
+ * @wait: block until there is at least one
+ *
+ * Return: number written; 0 when all were given (or none is ready and !@wait);
+ * -EIO and the like when a read failed for good, with file and offset in
+ * @diag: the caller ends the set.
+ */
+int pst_store_take(struct pst_store *s, struct pst_expert *out, uint32_t max,
+		   bool wait, struct pst_diag *diag);
+
+/** pst_store_done() - an expert that was taken has been computed */
+void pst_store_done(struct pst_store *s, uint32_t expert);
+
+/** pst_store_end() - forget the set, also half-way after an error */
+void pst_store_end(struct pst_store *s);
+
+/**
+ * pst_store_load_all() - fill the slots in file order
+ * @progress: called with experts done and all, may be NULL
+ *
+ * Loads as many experts as there are slots, layer after layer.
+ *
+ * Return: 0 or the error of a read.
+ */
+int pst_store_load_all(struct pst_store *s,
+		       void (*progress)(void *ctx, uint64_t done, uint64_t all),
+		       void *ctx, struct pst_diag *diag);
+
+uint32_t pst_store_nr_slots(const struct pst_store *s);
+const struct pst_mem *pst_store_mem(const struct pst_store *s);
+void pst_store_stats_read(const struct pst_store *s,
+			  struct pst_store_stats *out);
+
+#endif

@@ -1,0 +1,228 @@
+// SPDX-License-Identifier: MIT
+/*
+ * Creation and destruction of a store: everything that the token path uses is
+ * reserved, touched and registered here.
+ */
+#include <errno.h>
+#include <inttypes.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "store_priv.h"
+
+/* A part may start and end inside a block: one block of slack in front, and
+ * the end rounded up.
+ */
+static uint64_t part_room(const struct pst_store_layer *layers,
+			  uint32_t nr_layers, uint32_t p, uint32_t align)
+{
+	uint64_t most = 0;
+
+	for (uint32_t l = 0; l < nr_layers; l++)
+		if (p < layers[l].nr_parts)
+			most = PST_MAX(most, layers[l].part[p].size_bytes);
+	return most ? pst_align_up(most, align) + align : 0;
+}
+
+uint64_t pst_store_slot_bytes(const struct pst_store_layer *layers,
+			      uint32_t nr_layers, uint32_t align)
+{
+	uint64_t sum = 0;
+
+	for (uint32_t p = 0; p < PST_STORE_PARTS; p++)
+		sum += part_room(layers, nr_layers, p, align);
+	return sum;
+}
+
+static uint32_t slots_per_region(uint64_t slot_bytes)
+{
+	return slot_bytes ? (uint32_t)(REGION_BYTES / slot_bytes) : 0;
+}
+
+static uint64_t region_round(uint64_t bytes)
+{
+	return pst_align_up(bytes, 2 * PST_MIB);
+}
+
+uint64_t pst_store_arena_bytes(uint64_t slot_bytes, uint32_t nr_slots)
+{
+	uint32_t per = slots_per_region(slot_bytes);
+	uint64_t sum;
+
+	if (!per)
+		return UINT64_MAX;
+	sum = (nr_slots / per) * region_round(per * slot_bytes);
+	if (nr_slots % per)
+		sum += region_round((nr_slots % per) * slot_bytes);
+	return sum;
+}
+
+uint32_t pst_store_fit_slots(uint64_t slot_bytes, uint64_t bytes)
+{
+	uint64_t lo = 0, hi = slot_bytes ? bytes / slot_bytes : 0;
+
+	hi = PST_MIN(hi, (uint64_t)UINT32_MAX - 1);
+	while (lo < hi) {
+		uint64_t mid = lo + (hi - lo + 1) / 2;
+
+		if (pst_store_arena_bytes(slot_bytes, (uint32_t)mid) <= bytes)
+			lo = mid;
+		else
+			hi = mid - 1;
+	}
+	return (uint32_t)lo;
+}
+
+static uint32_t reads_per_slot(const struct pst_store *s, uint32_t align)
+{
+	uint32_t nr = 0;
+
+	for (uint32_t p = 0; p < PST_STORE_PARTS; p++)
+		nr += (uint32_t)((part_room(s->layers, s->nr_layers, p, align) +
+				  s->split_bytes - 1) /
+				 s->split_bytes);
+	return nr;
+}
+
+static int map_region(struct pst_store *s, const struct pst_store_args *args,
+		      uint32_t nr, struct pst_diag *diag)
+{
+	struct pst_mem_args want = { .size_bytes = nr * s->slot_bytes,
+				     .want = args->huge,
+				     .node = args->node };
+	struct pst_mem *m = &s->regions[s->nr_regions];
+	uint64_t reg_bytes = pst_align_up(want.size_bytes, 4096);
+	int rc;
+
+	if (s->nr_regions == MAX_REGIONS)
+		return pst_diag_set(diag, -EINVAL,
+				    "an expert cache over %d GiB is not "
+				    "supported",
+				    MAX_REGIONS);
+	rc = pst_mem_map(&want, m, diag);
+	if (rc)
+		return rc;
+	s->nr_regions++;
+	return pst_io_add_region(s->io, m->addr, reg_bytes);
+}
+
+static int make_slots(struct pst_store *s, const struct pst_store_args *args,
+		      struct pst_diag *diag)
+{
+	uint32_t per = slots_per_region(s->slot_bytes);
+	uint32_t nr_reads = reads_per_slot(s, pst_io_align(s->io));
+	int region = -1;
+
+	if (!per)
+		return pst_diag_set(diag, -EINVAL,
+				    "one expert is %" PRIu64
+				    " bytes: more than 1 GiB",
+				    s->slot_bytes);
+	s->reads =
+		pst_calloc((uint64_t)s->nr_slots * nr_reads, sizeof(*s->reads));
+	if (!s->reads)
+		return -ENOMEM;
+	for (uint32_t i = 0; i < s->nr_slots; i++) {
+		struct slot *sl = &s->slots[i];
+
+		if (i % per == 0) {
+			region = map_region(
+				s, args, PST_MIN(per, s->nr_slots - i), diag);
+			if (region < 0 && region != -ENOSPC)
+				return region;
+		}
+		sl->base = (uint8_t *)s->regions[s->nr_regions - 1].addr +
+			   (i % per) * s->slot_bytes;
+		sl->region = PST_MAX(region, -1);
+		sl->reads = s->reads + (uint64_t)i * nr_reads;
+		/* Popped from the end: slots are used in address order. */
+		s->free[s->nr_slots - 1 - i] = i;
+	}
+	s->nr_free = s->nr_slots;
+	return 0;
+}
+
+static int make_tables(struct pst_store *s, const struct pst_store_args *args)
+{
+	uint32_t nr_keys = s->nr_layers * s->nr_experts;
+
+	s->layers = pst_calloc(s->nr_layers, sizeof(*s->layers));
+	s->slots = pst_calloc(s->nr_slots, sizeof(*s->slots));
+	s->free = pst_calloc(s->nr_slots, sizeof(*s->free));
+	s->slot_of = pst_calloc(nr_keys, sizeof(*s->slot_of));
+	s->seen = pst_calloc(nr_keys, sizeof(*s->seen));
+	s->want = pst_calloc(s->nr_experts, sizeof(*s->want));
+	s->ready = pst_calloc(s->nr_experts, sizeof(*s->ready));
+	s->misses = pst_calloc(s->nr_experts, sizeof(*s->misses));
+	s->ids = pst_calloc(s->nr_experts, sizeof(*s->ids));
+	s->policy = s->ops->create(nr_keys);
+	if (!s->layers || !s->slots || !s->free || !s->slot_of || !s->seen ||
+	    !s->want || !s->ready || !s->misses || !s->ids || !s->policy)
+		return -ENOMEM;
+	memcpy(s->layers, args->layers, s->nr_layers * sizeof(*s->layers));
+	memset(s->slot_of, 0xff, (size_t)nr_keys * sizeof(*s->slot_of));
+	return 0;
+}
+
+static void place_parts(struct pst_store *s)
+{
+	uint32_t align = pst_io_align(s->io);
+	uint64_t at = 0;
+
+	for (uint32_t p = 0; p < PST_STORE_PARTS; p++) {
+		s->part_off[p] = at;
+		at += part_room(s->layers, s->nr_layers, p, align);
+	}
+	s->slot_bytes = at;
+}
+
+int pst_store_create(const struct pst_store_args *args, struct pst_store **out,
+		     struct pst_diag *diag)
+{
+	struct pst_store *s = calloc(1, sizeof(*s));
+	int rc;
+
+	if (!s)
+		return pst_diag_set(diag, -ENOMEM, "out of memory");
+	s->mode = args->mode;
+	s->io = args->io;
+	s->nr_layers = args->nr_layers;
+	s->nr_experts = args->nr_experts;
+	s->nr_slots = args->mode == PST_STORE_MMAP ? 0 : args->nr_slots;
+	s->split_bytes = args->split_bytes;
+	s->ops = args->policy;
+	rc = make_tables(s, args);
+	if (!rc && args->mode == PST_STORE_STREAM) {
+		place_parts(s);
+		rc = make_slots(s, args, diag);
+	}
+	if (rc) {
+		pst_store_destroy(s);
+		return pst_diag_set(diag, rc, "cannot make the expert store");
+	}
+	*out = s;
+	return 0;
+}
+
+void pst_store_destroy(struct pst_store *s)
+{
+	if (!s)
+		return;
+	while (s->io && pst_io_outstanding(s->io))
+		pst_io_reap(s->io, true);
+	for (uint32_t i = 0; i < s->nr_regions; i++)
+		pst_mem_unmap(&s->regions[i]);
+	if (s->policy)
+		s->ops->destroy(s->policy);
+	free(s->layers);
+	free(s->slots);
+	free(s->reads);
+	free(s->slot_of);
+	free(s->seen);
+	free(s->free);
+	free(s->want);
+	free(s->ready);
+	free(s->misses);
+	free(s->ids);
+	free(s);
+}

@@ -1,0 +1,84 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * topo: cores, NUMA nodes, and the worker threads that are pinned to them.
+ * Knows nothing of models.
+ */
+#ifndef PST_TOPO_H
+#define PST_TOPO_H
+
+#include "base.h"
+
+/**
+ * struct pst_topo - what the machine offers to this process
+ * @nr_cores: physical cores in this process's affinity mask, >= 1
+ * @nr_nodes: NUMA nodes with memory, >= 1
+ * @l3_bytes: last-level cache next to the first core, 0 when unknown
+ * @mem_bytes: memory of the machine
+ * @cpu_name: CPU model, or empty
+ */
+struct pst_topo {
+	uint32_t nr_cores;
+	uint32_t nr_nodes;
+	uint64_t l3_bytes;
+	uint64_t mem_bytes;
+	char cpu_name[96];
+};
+
+/** pst_topo_read() - Return: 0, or -errno when hwloc cannot read the machine */
+int pst_topo_read(struct pst_topo *out);
+
+/**
+ * struct pst_drive - the block device below a path
+ * @name: kernel name of the whole device ("nvme0n1"), or empty when unknown
+ * @fs_type: name of the file system ("ext4"), or hexadecimal magic
+ * @numa_node: node the device hangs on, -1 when unknown
+ * @rotational: 1, 0, or -1 when unknown
+ */
+struct pst_drive {
+	char name[64];
+	char fs_type[24];
+	int numa_node;
+	int rotational;
+};
+
+/** pst_drive_of_path() - Return: 0, or -errno of stat() */
+int pst_drive_of_path(const char *path, struct pst_drive *out);
+
+/*
+ * Worker pool.  One thread creates it and is its worker 0; every job runs on
+ * all workers and ends with a barrier.  Jobs are split in chunks that workers
+ * take with an atomic counter, so results must not depend on who computes what.
+ */
+struct pst_pool;
+
+/**
+ * typedef pst_pool_fn - one chunk of a job
+ * @ctx: as given to pst_pool_run()
+ * @chunk: 0..nr_chunks-1, each exactly once
+ * @worker: 0..nr_workers-1, for per-thread scratch
+ */
+typedef void (*pst_pool_fn)(void *ctx, uint32_t chunk, uint32_t worker);
+
+/**
+ * pst_pool_create() - start and pin workers, one per physical core
+ * @nr_workers: >= 1, the calling thread included; more workers than cores are
+ *	started but not pinned
+ * @pin: false leaves every thread where the scheduler puts it
+ * @out: owned by the caller, pst_pool_destroy()
+ *
+ * Return: 0, -EINVAL, -ENOMEM, -EAGAIN.
+ */
+int pst_pool_create(uint32_t nr_workers, bool pin, struct pst_pool **out);
+void pst_pool_destroy(struct pst_pool *p);
+uint32_t pst_pool_nr_workers(const struct pst_pool *p);
+
+/**
+ * pst_pool_run() - run all chunks of a job, return when they are done
+ *
+ * Only the creating thread may call it; it never allocates.  Workers spin for
+ * a short time between jobs and then sleep in the kernel.
+ */
+void pst_pool_run(struct pst_pool *p, pst_pool_fn fn, void *ctx,
+		  uint32_t nr_chunks);
+
+#endif
