@@ -11,7 +11,7 @@ export JOBS
 .PHONY: check-valgrind bench lint install clean
 
 all: ## build build/penstock
-	@scripts/compile $(BUILD)
+	@TARGETS=userspace/cli/penstock scripts/compile $(BUILD)
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{ printf "  make %-15s %s\n", $$1, $$2 }' \

@@ -8,7 +8,7 @@
 
 #include "cli.h"
 
-#define NAME_CELLS 26
+#define NAME_CELLS 28
 
 const char *cli_bytes_text(uint64_t v, char *buf, size_t size)
 {

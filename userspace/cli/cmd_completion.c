@@ -35,12 +35,18 @@ static void print_verbs(void)
 		printf("%s%s", i ? " " : "", cmd->name);
 }
 
-/* What stands after a verb when it is no option. */
-static const char *operand_words(const struct cli_cmd *cmd)
+/* Verbs whose operand is one of a few words; elsewhere it is a file. */
+static bool has_words(const struct cli_cmd *cmd)
 {
-	if (!strcmp(cmd->name, "completion"))
-		return "bash zsh fish";
-	return NULL;
+	return !strcmp(cmd->name, "completion") || !strcmp(cmd->name, "help");
+}
+
+static void print_words(const struct cli_cmd *cmd)
+{
+	if (!strcmp(cmd->name, "help"))
+		print_verbs();
+	else
+		printf("bash zsh fish");
 }
 
 static void sh_option(void *ctx, const struct cli_opt_info *o)
@@ -72,14 +78,12 @@ static void print_sh_tables(void)
 		cli_opts_names(cmd, sh_choices, (void *)cmd);
 	printf("\t*) case \"$verb\" in\n");
 	for (uint32_t i = 0; (cmd = cli_cmd_at(i)); i++) {
-		printf("\t\t%s) options=\"", cmd->name);
+		printf("\t\t%s) flags=\"", cmd->name);
 		cli_opts_names(cmd, sh_option, NULL);
 		printf("\"");
-		if (operand_words(cmd))
-			printf(" offer=\"%s\"", operand_words(cmd));
-		if (!strcmp(cmd->name, "help")) {
+		if (has_words(cmd)) {
 			printf(" offer=\"");
-			print_verbs();
+			print_words(cmd);
 			printf("\"");
 		}
 		printf(" ;;\n");
@@ -94,14 +98,14 @@ static void print_bash(void)
 	       "_penstock()\n{\n"
 	       "\tlocal cur=${COMP_WORDS[COMP_CWORD]}\n"
 	       "\tlocal prev=${COMP_WORDS[COMP_CWORD-1]}\n"
-	       "\tlocal verb=${COMP_WORDS[1]} options=\"\" offer=\"\"\n"
+	       "\tlocal verb=${COMP_WORDS[1]} flags=\"\" offer=\"\"\n"
 	       "\tif [ \"$COMP_CWORD\" -eq 1 ]; then\n"
 	       "\t\tCOMPREPLY=( $(compgen -W \"");
 	print_verbs();
 	printf("\" -- \"$cur\") )\n\t\treturn\n\tfi\n");
 	print_sh_tables();
 	printf("\tcase \"$cur\" in\n"
-	       "\t-*) offer=$options ;;\n"
+	       "\t-*) offer=$flags ;;\n"
 	       "\tesac\n"
 	       "\tif [ -n \"$offer\" ]; then\n"
 	       "\t\tCOMPREPLY=( $(compgen -W \"$offer\" -- \"$cur\") )\n"
@@ -121,7 +125,7 @@ static void print_zsh(void)
 	       "as _penstock\n"
 	       "_penstock()\n{\n"
 	       "\tlocal cur=$words[CURRENT] prev=$words[CURRENT-1]\n"
-	       "\tlocal verb=$words[2] options=\"\"\n"
+	       "\tlocal verb=$words[2] flags=\"\"\n"
 	       "\tlocal -a verbs\n"
 	       "\tverbs=(\n");
 	for (uint32_t i = 0; (cmd = cli_cmd_at(i)); i++) {
@@ -140,7 +144,7 @@ static void print_zsh(void)
 	       "\tlocal offer=\"\"\n");
 	print_sh_tables();
 	printf("\tcase \"$cur\" in\n"
-	       "\t-*) offer=$options ;;\n"
+	       "\t-*) offer=$flags ;;\n"
 	       "\tesac\n"
 	       "\tif [[ -n \"$offer\" ]]; then\n"
 	       "\t\tcompadd -- ${=offer}\n"
@@ -175,6 +179,17 @@ static void fish_option(void *ctx, const struct cli_opt_info *o)
 	putchar('\n');
 }
 
+static void fish_operands(const struct cli_cmd *cmd)
+{
+	if (!has_words(cmd))
+		return;
+	printf("complete -c penstock -f -n '__fish_seen_subcommand_from %s' "
+	       "-a '",
+	       cmd->name);
+	print_words(cmd);
+	printf("'\n");
+}
+
 static void print_fish(void)
 {
 	const struct cli_cmd *cmd;
@@ -188,10 +203,7 @@ static void print_fish(void)
 		print_quoted(cmd->summary, true);
 		putchar('\n');
 		cli_opts_names(cmd, fish_option, (void *)cmd);
-		if (operand_words(cmd))
-			printf("complete -c penstock -f -n "
-			       "'__fish_seen_subcommand_from %s' -a '%s'\n",
-			       cmd->name, operand_words(cmd));
+		fish_operands(cmd);
 	}
 }
 

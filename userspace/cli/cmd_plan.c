@@ -53,47 +53,87 @@ static void report_experts(struct cli_report *r, const struct pst_plan *p)
 	cli_report_u64(r, "used_per_layer", p->nr_used);
 	cli_report_u64(r, "used_per_token", p->nr_token);
 	cli_report_bytes(r, "expert_files_bytes", p->expert_file);
+	/* Mapped files have no slots: the page cache holds what it will. */
+	if (!p->slot)
+		return;
 	cli_report_bytes(r, "expert_in_memory_bytes", p->slot);
 	cli_report_u64(r, "resident", p->nr_slots);
 	cli_report_f64(r, "resident_percent",
 		       100.0 * p->nr_slots / p->nr_experts);
 }
 
-/* One line: a hit rate and what follows from it. */
-static void report_case(struct cli_report *r, const struct pst_plan *p,
-			const char *section, double hit_rate)
-{
-	double expert = (double)p->expert_file / p->nr_experts;
-	double bytes = expert * p->nr_token * (1.0 - hit_rate);
+/* What one token reads from the drive at a hit rate. */
+struct drive_case {
+	const char *name;
+	double hit_rate;
+	double bytes; /* per token */
+};
 
-	cli_report_section(r, section);
-	cli_report_f64(r, "hit_rate", hit_rate);
-	cli_report_f64(r, "drive_GB_per_token", bytes * 1e-9);
-	if (bytes > 0)
-		cli_report_f64(r, "tok_per_s_at_most_per_GB_per_s",
-			       1e9 / bytes);
+static double expert_bytes(const struct pst_plan *p)
+{
+	return (double)p->expert_file / p->nr_experts;
+}
+
+static uint32_t find_cases(const struct pst_plan *p, struct drive_case c[3])
+{
+	uint32_t n = 0;
+
+	c[n++] = (struct drive_case){ "empty_cache", 0.0, 0.0 };
+	/* Below one token's experts an LRU cache hits next to nothing. */
+	if (p->nr_slots >= p->nr_token && !all_resident(p))
+		c[n++] = (struct drive_case){ "every_expert_equally_likely",
+					      (double)p->nr_slots /
+						      p->nr_experts,
+					      0.0 };
+	c[n++] = (struct drive_case){ "all_in_memory", 1.0, 0.0 };
+	for (uint32_t i = 0; i < n; i++)
+		c[i].bytes =
+			expert_bytes(p) * p->nr_token * (1.0 - c[i].hit_rate);
+	return n;
+}
+
+/* What the cores read from memory: all but the experts, and those chosen. */
+static double memory_bytes(const struct pst_plan *p)
+{
+	return (double)(p->model_file - p->expert_file) +
+	       expert_bytes(p) * p->nr_token;
 }
 
 static void report_speed(struct cli_report *r, const struct pst_plan *p)
 {
-	double expert = (double)p->expert_file / p->nr_experts;
+	struct drive_case c[3];
+	uint32_t n = find_cases(p, c);
 
-	report_case(r, p, "empty_cache", 0.0);
-	/* Below one token's experts an LRU cache hits next to nothing. */
-	if (p->nr_slots >= p->nr_token && !all_resident(p))
-		report_case(r, p, "uniform_routing",
-			    (double)p->nr_slots / p->nr_experts);
-	report_case(r, p, "all_in_memory", 1.0);
-	cli_report_f64(r, "memory_GB_per_token_at_most",
-		       ((double)p->trunk + expert * p->nr_token) * 1e-9);
+	for (uint32_t i = 0; i < n; i++) {
+		cli_report_section(r, c[i].name);
+		cli_report_f64(r, "hit_rate", c[i].hit_rate);
+		cli_report_f64(r, "drive_bytes_per_token", c[i].bytes);
+		if (c[i].bytes > 0)
+			cli_report_f64(r, "max_tok_s_per_GB_s",
+				       1e9 / c[i].bytes);
+	}
+	cli_report_f64(r, "max_memory_bytes_per_token", memory_bytes(p));
 }
 
-static void explain(const struct pst_plan *p)
+static void print_speed(const struct pst_plan *p)
 {
-	printf("\nA token reads (1 - hit rate) x %.4g GB; the drive's GB/s "
-	       "divided by that is the\nmost that the drive allows. Uniform "
-	       "routing: every expert is equally likely.\n",
-	       (double)p->expert_file / p->nr_experts * p->nr_token * 1e-9);
+	struct drive_case c[3];
+	uint32_t n = find_cases(p, c);
+
+	printf("reads per token\n  %-28s%8s  %10s  %s\n", "", "hit rate",
+	       "GB/token", "tok/s for each GB/s of drive, at most");
+	for (uint32_t i = 0; i < n; i++) {
+		printf("  ");
+		for (const char *s = c[i].name; *s; s++)
+			putchar(*s == '_' ? ' ' : *s);
+		printf("%*s%6.1f %%  %10.4g", 28 - (int)strlen(c[i].name), "",
+		       100.0 * c[i].hit_rate, c[i].bytes * 1e-9);
+		if (c[i].bytes > 0)
+			printf("  %.2f\n", 1e9 / c[i].bytes);
+		else
+			printf("  memory is the bound: %.4g GB/token at most\n",
+			       memory_bytes(p) * 1e-9);
+	}
 	if (p->nr_slots && p->nr_slots < p->nr_token)
 		printf("The cache holds %u experts, one token uses %u: expect "
 		       "the figures of an empty cache.\n",
@@ -107,13 +147,13 @@ static void report(const struct cli_opts *o, const struct pst_plan *p,
 
 	cli_report_begin(&r, o->output, "penstock.plan.1");
 	report_memory(&r, p, fits);
-	if (p->nr_experts) {
+	if (p->nr_experts)
 		report_experts(&r, p);
+	if (p->nr_experts && o->output != OUT_TEXT)
 		report_speed(&r, p);
-	}
+	else if (p->nr_experts)
+		print_speed(p);
 	cli_report_end(&r);
-	if (o->output == OUT_TEXT && p->nr_experts)
-		explain(p);
 	fflush(stdout);
 }
 

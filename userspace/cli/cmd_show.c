@@ -74,7 +74,7 @@ static void show_general(struct cli_report *r, const struct pst_gguf *g)
 	cli_report_u64(r, "gguf_version", pst_gguf_version(g));
 	for (uint32_t i = 0; i < pst_gguf_nr_files(g); i++)
 		bytes += pst_gguf_file(g, i)->size_bytes;
-	cli_report_u64(r, "files", pst_gguf_nr_files(g));
+	cli_report_u64(r, "parts", pst_gguf_nr_files(g));
 	cli_report_bytes(r, "files_bytes", bytes);
 	rc = pst_engine_supports(g, &why);
 	cli_report_bool(r, "supported", !rc);

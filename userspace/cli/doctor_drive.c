@@ -160,6 +160,14 @@ static bool is_one_of(const char *s, const char *const *list)
 	return false;
 }
 
+/* A hypervisor's drives are called rotating whatever they are. */
+static const char *rotation(const struct pst_drive *d)
+{
+	if (!strncmp(d->name, "vd", 2) || !strncmp(d->name, "xvd", 3))
+		return ", virtual";
+	return d->rotational == 1 ? ", rotating" : "";
+}
+
 void doctor_drive(const char *path, struct doctor_finding *f)
 {
 	static const char *const remote[] = { "nfs",  "nfs4", "cifs",
@@ -176,8 +184,8 @@ void doctor_drive(const char *path, struct doctor_finding *f)
 	if (d.numa_node >= 0)
 		snprintf(node, sizeof(node), ", NUMA node %d", d.numa_node);
 	doctor_say(f, DOCTOR_OK, "%s on %s%s%s", d.fs_type,
-		   d.name[0] ? d.name : "an unknown device",
-		   d.rotational == 1 ? ", rotating" : "", node);
+		   d.name[0] ? d.name : "an unknown device", rotation(&d),
+		   node);
 	if (is_one_of(d.fs_type, memory)) {
 		f->status = DOCTOR_WARN;
 		doctor_mend(f, "a model here fills the memory that the expert "
@@ -186,7 +194,7 @@ void doctor_drive(const char *path, struct doctor_finding *f)
 		f->status = DOCTOR_WARN;
 		doctor_mend(f, "every expert crosses the network: keep the "
 			       "model on a local NVMe drive");
-	} else if (d.rotational == 1) {
+	} else if (!strcmp(rotation(&d), ", rotating")) {
 		f->status = DOCTOR_WARN;
 		doctor_mend(f, "experts are read at random places: keep the "
 			       "model on an NVMe drive");

@@ -96,7 +96,7 @@ static const struct opt options[] = {
 	{ "huge-pages", 0, K_CHOICE, OPT_ENGINE, OFF(engine.huge), huge_choices,
 	  "auto|1G|2M|thp|off", "page kind of weights and KV" },
 	{ "cache-policy", 0, K_STR, OPT_ENGINE, OFF(engine.policy), NULL,
-	  "NAME", "which expert goes first: lru" },
+	  "NAME", "which expert goes first: cycle (default), lru" },
 	{ "kv-type", 0, K_CHOICE, OPT_ENGINE, OFF(engine.kv_f16), kv_choices,
 	  "f32|f16", "keys and values; f16 halves them; default f32" },
 	{ "no-pin", 0, K_FLAG, OPT_ENGINE, OFF(engine.no_pin), NULL, NULL,

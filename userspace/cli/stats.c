@@ -45,10 +45,31 @@ const char *cli_limit_name(const struct pst_engine *e,
 	return f.wait_ns * 2 > s->prompt_ns + s->reply_ns ? "drive" : "cores";
 }
 
+struct amount {
+	double v;
+	const char *unit;
+};
+
+static struct amount decimal(uint64_t bytes)
+{
+	return bytes < 1000000000
+		       ? (struct amount){ (double)bytes * 1e-6, "MB" }
+		       : (struct amount){ (double)bytes * 1e-9, "GB" };
+}
+
+static struct amount binary(uint64_t bytes)
+{
+	return bytes < PST_GIB
+		       ? (struct amount){ (double)bytes / PST_MIB, "MiB" }
+		       : (struct amount){ (double)bytes / PST_GIB, "GiB" };
+}
+
 void cli_stats_line(const struct pst_engine *e, const struct cli_run_stats *s)
 {
 	struct figures f = figures_of(s);
 	const struct pst_plan *p = pst_engine_plan(e);
+	struct amount got = decimal(f.bytes);
+	struct amount peak = binary(s->after.peak_bytes);
 
 	fprintf(stderr, "-- prompt %u tok %.1f s \xc2\xb7 reply %u tok %.1f s",
 		s->prompt_tokens, seconds(s->prompt_ns), s->reply_tokens,
@@ -58,15 +79,14 @@ void cli_stats_line(const struct pst_engine *e, const struct cli_run_stats *s)
 			rate(s->reply_tokens - 1, s->reply_ns));
 	if (p->nr_experts && f.hits + f.misses)
 		fprintf(stderr,
-			" \xc2\xb7 experts %.0f %% hit, %.2f GB read at %.1f "
+			" \xc2\xb7 experts %.0f %% hit, %.1f %s read at %.1f "
 			"GB/s",
-			f.hit_pct, (double)f.bytes * 1e-9,
+			f.hit_pct, got.v, got.unit,
 			rate((double)f.bytes * 1e-9, f.busy_ns));
 	fprintf(stderr,
-		" \xc2\xb7 wrote %llu B \xc2\xb7 peak %.2f GiB "
+		" \xc2\xb7 wrote %llu B \xc2\xb7 peak %.1f %s "
 		"\xc2\xb7 limit: %s\n",
-		(unsigned long long)f.wrote,
-		(double)s->after.peak_bytes / (double)PST_GIB,
+		(unsigned long long)f.wrote, peak.v, peak.unit,
 		cli_limit_name(e, s));
 }
 

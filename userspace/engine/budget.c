@@ -18,7 +18,7 @@
 #define RESERVE_MIN_BYTES (512 * PST_MIB)
 #define RESERVE_SHARE	  16
 /* Heap that still grows while opening, page tables, stdio, signal stacks. */
-#define SLACK_BYTES (6 * PST_MIB)
+#define SLACK_BYTES (3 * PST_MIB)
 /* Touched part of a worker's stack and its pool state. */
 #define THREAD_BYTES (256 * PST_KIB)
 /* Bookkeeping per slot: the slot and its reads. */

@@ -143,6 +143,7 @@ static int make_store(struct pst_engine *e, struct pst_diag *diag)
 		.nr_layers = e->model->hp.n_layers,
 		.nr_experts = e->model->hp.n_expert,
 		.io = e->io,
+		.nr_per_token = e->plan.nr_token,
 		.policy = pst_policy_find(policy),
 		.huge = pst_engine_huge_want(e->opts.huge),
 		.node = -1,
@@ -176,7 +177,7 @@ static int make_store(struct pst_engine *e, struct pst_diag *diag)
 	return rc;
 }
 
-/* A cache below one token's experts hits nothing under LRU: say so. */
+/* Below one token's experts most of the cache's worth is gone: say so. */
 static void warn_small_cache(const struct pst_engine *e)
 {
 	const struct pst_plan *p = &e->plan;
@@ -185,9 +186,9 @@ static void warn_small_cache(const struct pst_engine *e)
 	    p->nr_slots >= p->nr_token)
 		return;
 	pst_log(e->opts.log, PST_LOG_WARN,
-		"the cache holds %u experts, one token uses %u: nearly every "
-		"expert will be read again for each token (needs %.1f MiB more "
-		"to change that)",
+		"the cache holds %u experts, one token uses %u: most of them "
+		"are read again for each token (needs %.1f MiB more to change "
+		"that)",
 		p->nr_slots, p->nr_token,
 		(double)(p->nr_token - p->nr_slots) * (double)p->slot /
 			(double)PST_MIB);

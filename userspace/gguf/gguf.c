@@ -89,7 +89,8 @@ int pst_gguf_map_file(struct pst_gguf *g, const char *path,
 	char *copy;
 	int fd, rc;
 
-	fd = open(path, O_RDONLY | O_CLOEXEC);
+	/* Non-blocking: a FIFO is refused below instead of waited for. */
+	fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
 	if (fd < 0)
 		return pst_diag_set_at(diag, -errno, path, UINT64_MAX,
 				       "cannot open: %s", strerror(errno));

@@ -123,7 +123,7 @@ const struct pst_gguf_type *pst_gguf_type(uint32_t id);
  * Time and memory are bounded by the size of the header.  Blocks on the drive.
  *
  * Return: 0; -ENOENT, -EACCES and what open() gives; -EBADMSG for a malformed
- * file; -ENOTSUP for a file of the other endianness or a newer version;
+ * file, one of the other endianness or of a version other than 2 and 3;
  * -ENOMEM.
  */
 int pst_gguf_open(const char *path, struct pst_gguf **out,

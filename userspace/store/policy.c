@@ -7,6 +7,7 @@
 #include "policy.h"
 
 static const struct pst_policy_ops *const policies[] = {
+	&pst_policy_cycle,
 	&pst_policy_lru,
 };
 

@@ -14,10 +14,24 @@
 struct pst_policy;
 
 /**
+ * struct pst_policy_geometry - what keys mean, and how many can be resident
+ * @nr_layers: layers that take turns
+ * @nr_experts: experts of a layer; key = layer * nr_experts + expert
+ * @nr_slots: keys that can be resident at once
+ * @nr_per_token: keys that one token wants in all layers together
+ */
+struct pst_policy_geometry {
+	uint32_t nr_layers;
+	uint32_t nr_experts;
+	uint32_t nr_slots;
+	uint32_t nr_per_token;
+};
+
+/**
  * struct pst_policy_ops - what a policy does
  * @name: as given to --cache-policy
- * @create: for keys 0..nr_keys-1; NULL when memory is short.  All memory that
- *	the policy ever needs is taken here
+ * @create: NULL when memory is short; all memory that the policy ever needs is
+ *	taken here
  * @destroy: NULL is allowed
  * @insert: a key became resident (or is on its way)
  * @touch: a resident key was wanted
@@ -27,7 +41,7 @@ struct pst_policy;
  */
 struct pst_policy_ops {
 	const char *name;
-	struct pst_policy *(*create)(uint32_t nr_keys);
+	struct pst_policy *(*create)(const struct pst_policy_geometry *geo);
 	void (*destroy)(struct pst_policy *p);
 	void (*insert)(struct pst_policy *p, uint32_t key);
 	void (*touch)(struct pst_policy *p, uint32_t key);
@@ -38,6 +52,7 @@ struct pst_policy_ops {
 };
 
 extern const struct pst_policy_ops pst_policy_lru;
+extern const struct pst_policy_ops pst_policy_cycle;
 
 /** pst_policy_find() - by name ("default" is what run uses), NULL if unknown */
 const struct pst_policy_ops *pst_policy_find(const char *name);

@@ -35,8 +35,9 @@ static void lru_destroy(struct pst_policy *p)
 	free(p);
 }
 
-static struct pst_policy *lru_create(uint32_t nr_keys)
+static struct pst_policy *lru_create(const struct pst_policy_geometry *geo)
 {
+	uint32_t nr_keys = geo->nr_layers * geo->nr_experts;
 	struct pst_policy *p = calloc(1, sizeof(*p));
 
 	if (!p)

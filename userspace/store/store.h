@@ -54,6 +54,7 @@ enum pst_store_mode {
  * @nr_experts: experts of each layer
  * @io: files added, not yet read from (regions are added here); NULL for mmap
  * @nr_slots: experts that fit in memory at once, >= 1
+ * @nr_per_token: experts that one token wants in all layers together
  * @policy: what to evict
  * @huge: page kind of the slots
  * @node: NUMA node of the slots, -1 for the kernel's choice
@@ -66,6 +67,7 @@ struct pst_store_args {
 	uint32_t nr_experts;
 	struct pst_io *io;
 	uint32_t nr_slots;
+	uint32_t nr_per_token;
 	const struct pst_policy_ops *policy;
 	enum pst_mem_want huge;
 	int node;

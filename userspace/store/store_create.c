@@ -155,7 +155,12 @@ static int make_tables(struct pst_store *s, const struct pst_store_args *args)
 	s->ready = pst_calloc(s->nr_experts, sizeof(*s->ready));
 	s->misses = pst_calloc(s->nr_experts, sizeof(*s->misses));
 	s->ids = pst_calloc(s->nr_experts, sizeof(*s->ids));
-	s->policy = s->ops->create(nr_keys);
+	s->policy = s->ops->create(&(struct pst_policy_geometry){
+		.nr_layers = s->nr_layers,
+		.nr_experts = s->nr_experts,
+		.nr_slots = s->nr_slots,
+		.nr_per_token = args->nr_per_token,
+	});
 	if (!s->layers || !s->slots || !s->free || !s->slot_of || !s->seen ||
 	    !s->want || !s->ready || !s->misses || !s->ids || !s->policy)
 		return -ENOMEM;
