@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT
 /*
  * Dequantisation of a row, AVX2, and the products of the types that have no
- * integer kernel by way of it; see dequant_x86.h.  The same bits as the
+ * integer kernel by way of it; see dequant_x86_tmpl.h.  The same bits as the
  * reference.
  */
 #include "avx2_util.h"
@@ -28,7 +28,7 @@ PST_K_INLINE void put_affine(float *y, __m128i codes, float d, float m)
 			 _mm256_fmadd_ps(_mm256_cvtepi32_ps(b), scale, min));
 }
 
-#include "dequant_x86.h"
+#include "dequant_x86_tmpl.h"
 
 static void pst_k_dequant_f16_avx2(float *y, const void *row, uint32_t n)
 {

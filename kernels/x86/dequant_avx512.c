@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT
 /*
  * Dequantisation of a row, AVX-512, and the products of the types that have no
- * integer kernel by way of it; see dequant_x86.h.  The same bits as the
+ * integer kernel by way of it; see dequant_x86_tmpl.h.  The same bits as the
  * reference.
  */
 #include "avx512_util.h"
@@ -22,7 +22,7 @@ PST_K_INLINE void put_affine(float *y, __m128i codes, float d, float m)
 					    _mm512_set1_ps(m)));
 }
 
-#include "dequant_x86.h"
+#include "dequant_x86_tmpl.h"
 
 static void pst_k_dequant_f16_avx512(float *y, const void *row, uint32_t n)
 {

@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: MIT
 /*
- * Products with 8-bit activations, AVX-512 without VNNI; see mul_q8_512.h.
+ * Products with 8-bit activations, AVX-512 without VNNI; see mul_q8_512_tmpl.h.
  * Integer parts are those of the reference; the float sums are bounded by a
  * few eps times the sum of |scale x code x activation|.
  */
 #include "dot_avx512.h"
-#include "mul_q8_512.h"
+#include "mul_q8_512_tmpl.h"
 #include "x86_priv.h"
 
 static void pst_k_mul_q8_0_avx512(const struct pst_kmul *m)

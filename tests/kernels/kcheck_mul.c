@@ -111,19 +111,18 @@ static void setup_put(struct setup *s)
 static double pair_mass(const struct setup *s, enum pst_kact_kind act,
 			const float *mass, uint32_t x_row)
 {
-	const struct pst_kact *a = &s->act;
+	const size_t stride = s->act.stride;
+	const float *f32 = s->act.f32 + x_row * stride;
+	const int8_t *q8 = s->act.q8 + x_row * stride;
+	const float *d = s->act.d + x_row * (stride / 32);
 	double sum = 0;
 	uint32_t i;
 
 	for (i = 0; i < s->mul.n; i++) {
-		size_t at = (size_t)x_row * a->stride + i;
-		double x =
-			act == PST_KACT_F32
-				? (double)a->f32[at]
-				: (double)a->q8[at] *
-					  (double)a->d[x_row * (a->stride / 32) +
-						       i / 32];
+		double x = (double)f32[i];
 
+		if (act == PST_KACT_Q8)
+			x = (double)q8[i] * (double)d[i / 32];
 		sum += fabs((double)mass[i] * x);
 	}
 	return sum;

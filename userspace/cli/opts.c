@@ -18,7 +18,8 @@ enum kind {
 	K_FLOAT,
 	K_SEED,
 	K_CHOICE,
-	K_CACHE
+	K_CACHE,
+	K_READ
 };
 
 struct choice {
@@ -93,6 +94,8 @@ static const struct opt options[] = {
 	  "load every expert, stream nothing" },
 	{ "queue-depth", 0, K_U32, OPT_ENGINE, OFF(engine.queue_depth), NULL,
 	  "N", "reads in flight; default 64" },
+	{ "read-size", 0, K_READ, OPT_ENGINE, OFF(engine.split_bytes), NULL,
+	  "SIZE", "longer reads are split; default 1MiB" },
 	{ "huge-pages", 0, K_CHOICE, OPT_ENGINE, OFF(engine.huge), huge_choices,
 	  "auto|1G|2M|thp|off", "page kind of weights and KV" },
 	{ "cache-policy", 0, K_STR, OPT_ENGINE, OFF(engine.policy), NULL,
@@ -234,6 +237,16 @@ static int set_cache(const struct opt *o, const char *arg,
 	return 0;
 }
 
+static int set_read_size(const struct opt *o, const char *arg, uint32_t *dst)
+{
+	uint64_t v;
+
+	if (pst_parse_size(arg, &v) || v < 4096 || v > PST_GIB / 4 || v % 4096)
+		return bad(o, arg, "not a multiple of 4096 up to 256 MiB");
+	*dst = (uint32_t)v;
+	return 0;
+}
+
 static int set_number(const struct opt *o, const char *arg, void *dst,
 		      struct cli_opts *out)
 {
@@ -273,6 +286,8 @@ static int set_option(const struct opt *o, const char *arg,
 		if (pst_parse_size(arg, dst) || !*(uint64_t *)dst)
 			return bad(o, arg, "not a size (8G, 512MiB, 10GB)");
 		return 0;
+	case K_READ:
+		return set_read_size(o, arg, dst);
 	case K_CHOICE:
 		if (dst == (void *)&out->engine.cpu_mask)
 			out->engine.cpu_mask_set = true;

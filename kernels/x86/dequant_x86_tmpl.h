@@ -10,8 +10,8 @@
  * the same bits as the reference.  Reads whole blocks only, n as for the
  * reference; no alignment.
  */
-#ifndef PST_K_DEQUANT_X86_H
-#define PST_K_DEQUANT_X86_H
+#ifndef PST_K_DEQUANT_X86_TMPL_H
+#define PST_K_DEQUANT_X86_TMPL_H
 
 PST_K_INLINE __m128i load_codes(const uint8_t *p)
 {

@@ -11,8 +11,8 @@
  * the ones it needs over its 16 lanes.  Reads nothing past a row; activations
  * to the end of the last 64.
  */
-#ifndef PST_K_MUL_Q8_512_H
-#define PST_K_MUL_Q8_512_H
+#ifndef PST_K_MUL_Q8_512_TMPL_H
+#define PST_K_MUL_Q8_512_TMPL_H
 
 /* The largest tile: sums and scale products must fit in 32 registers. */
 enum {
