@@ -19,7 +19,8 @@ enum kind {
 	K_SEED,
 	K_CHOICE,
 	K_CACHE,
-	K_READ
+	K_READ,
+	K_NUMA
 };
 
 struct choice {
@@ -98,6 +99,8 @@ static const struct opt options[] = {
 	  "SIZE", "longer reads are split; default 1MiB" },
 	{ "huge-pages", 0, K_CHOICE, OPT_ENGINE, OFF(engine.huge), huge_choices,
 	  "auto|1G|2M|thp|off", "page kind of weights and KV" },
+	{ "numa", 0, K_NUMA, OPT_ENGINE, 0, NULL, "auto|off|NODE",
+	  "NUMA node of weights and KV; auto is the drive's" },
 	{ "cache-policy", 0, K_STR, OPT_ENGINE, OFF(engine.policy), NULL,
 	  "NAME", "which expert goes first: cycle (default), lru" },
 	{ "kv-type", 0, K_CHOICE, OPT_ENGINE, OFF(engine.kv_f16), kv_choices,
@@ -237,6 +240,17 @@ static int set_cache(const struct opt *o, const char *arg,
 	return 0;
 }
 
+static int set_numa(const struct opt *o, const char *arg,
+		    struct pst_engine_opts *e)
+{
+	if (!strcmp(arg, "auto") || !strcmp(arg, "off")) {
+		e->numa = *arg == 'a' ? PST_NUMA_AUTO : PST_NUMA_OFF;
+		return 0;
+	}
+	e->numa = PST_NUMA_NODE;
+	return set_u32(o, arg, &e->numa_node);
+}
+
 static int set_read_size(const struct opt *o, const char *arg, uint32_t *dst)
 {
 	uint64_t v;
@@ -286,6 +300,8 @@ static int set_option(const struct opt *o, const char *arg,
 		if (pst_parse_size(arg, dst) || !*(uint64_t *)dst)
 			return bad(o, arg, "not a size (8G, 512MiB, 10GB)");
 		return 0;
+	case K_NUMA:
+		return set_numa(o, arg, &out->engine);
 	case K_READ:
 		return set_read_size(o, arg, dst);
 	case K_CHOICE:

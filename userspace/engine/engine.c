@@ -46,6 +46,33 @@ int pst_engine_open_files(struct pst_engine *e, const char *path,
 	return rc;
 }
 
+/* Several nodes and none chosen: the one that the drive hangs on, where its
+ * reads need not cross, if everything fits there.
+ */
+static int pick_node(const struct pst_engine *e)
+{
+	const struct pst_plan *p = &e->plan;
+	uint64_t need = p->trunk + p->kv + p->scratch + p->cache, room;
+	struct pst_topo topo = { .nr_nodes = 1 };
+	struct pst_drive drive;
+
+	if (e->opts.numa == PST_NUMA_NODE)
+		return (int)e->opts.numa_node;
+	pst_topo_read(&topo);
+	if (e->opts.numa == PST_NUMA_OFF || topo.nr_nodes < 2 ||
+	    pst_drive_of_path(pst_gguf_file(e->gguf, 0)->path, &drive) ||
+	    drive.numa_node < 0)
+		return -1;
+	if (pst_topo_node_free(drive.numa_node, &room) || room < need) {
+		pst_log(e->opts.log, PST_LOG_INFO,
+			"node %d of drive %s has too little free memory: the "
+			"weights are not bound to a node",
+			drive.numa_node, drive.name);
+		return -1;
+	}
+	return drive.numa_node;
+}
+
 static int start_pool(struct pst_engine *e, struct pst_diag *diag)
 {
 	struct pst_topo topo = { .nr_cores = 1 };
@@ -108,7 +135,7 @@ static int load_trunk(struct pst_engine *e, struct pst_diag *diag)
 		.io = e->io,
 		.use_map = e->opts.io == PST_ENGINE_IO_MMAP,
 		.huge = pst_engine_huge_want(e->opts.huge),
-		.node = -1,
+		.node = e->node,
 		.progress = e->opts.progress ? trunk_progress : NULL,
 		.progress_ctx = e,
 	};
@@ -125,10 +152,15 @@ static int make_buffers(struct pst_engine *e, struct pst_diag *diag)
 		.n_batch = e->plan.batch_size,
 		.n_ctx = e->plan.ctx_size,
 		.huge = pst_engine_huge_want(e->opts.huge),
+		.node = e->node,
 	};
-	int rc = pst_kv_init(&e->session.kv, &e->model->hp,
-			     e->opts.kv_f16 ? PST_KV_F16 : PST_KV_F32,
-			     e->plan.ctx_size, args.huge, diag);
+	struct pst_kv_args kv = {
+		.type = e->opts.kv_f16 ? PST_KV_F16 : PST_KV_F32,
+		.n_ctx = e->plan.ctx_size,
+		.huge = args.huge,
+		.node = e->node,
+	};
+	int rc = pst_kv_init(&e->session.kv, &e->model->hp, &kv, diag);
 
 	return rc ? rc : pst_fwd_create(&args, &e->fwd, diag);
 }
@@ -146,7 +178,7 @@ static int make_store(struct pst_engine *e, struct pst_diag *diag)
 		.nr_per_token = e->plan.nr_token,
 		.policy = pst_policy_find(policy),
 		.huge = pst_engine_huge_want(e->opts.huge),
-		.node = -1,
+		.node = e->node,
 		.split_bytes = e->opts.split_bytes ? e->opts.split_bytes
 						   : DEFAULT_SPLIT,
 	};
@@ -198,8 +230,10 @@ static int open_weights(struct pst_engine *e, struct pst_diag *diag)
 {
 	int rc = pst_budget_plan(e, &e->plan, diag);
 
-	if (!rc)
-		rc = load_trunk(e, diag);
+	if (rc)
+		return rc;
+	e->node = pick_node(e);
+	rc = load_trunk(e, diag);
 	if (!rc)
 		rc = make_buffers(e, diag);
 	if (!rc && e->model->hp.n_expert)

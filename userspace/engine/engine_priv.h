@@ -34,6 +34,7 @@ struct pst_engine {
 	struct pst_fwd *fwd;
 	struct pst_session session; /* the one whose memory is reserved */
 	struct pst_plan plan;
+	int node; /* NUMA node of all big regions, -1 for none */
 	struct pst_io_stats io_before; /* at the end of loading */
 };
 

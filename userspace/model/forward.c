@@ -117,7 +117,7 @@ int pst_fwd_create(const struct pst_fwd_args *args, struct pst_fwd **out,
 	struct pst_fwd *f = calloc(1, sizeof(*f));
 	struct pst_mem_args want = { .size_bytes = pst_fwd_bytes(args),
 				     .want = args->huge,
-				     .node = -1 };
+				     .node = args->node };
 	struct carve c = { 0 };
 	int rc;
 

@@ -35,10 +35,22 @@ struct pst_kv {
 uint64_t pst_kv_bytes(const struct pst_hparams *hp, enum pst_kv_type type,
 		      uint32_t n_ctx);
 
-/** pst_kv_init() - reserve; pst_kv_fini().  Return: 0 or -ENOMEM */
+/**
+ * struct pst_kv_args - what to reserve
+ * @n_ctx: positions
+ * @huge: page kind
+ * @node: NUMA node, -1 for the kernel's choice
+ */
+struct pst_kv_args {
+	enum pst_kv_type type;
+	uint32_t n_ctx;
+	enum pst_mem_want huge;
+	int node;
+};
+
+/** pst_kv_init() - reserve; pst_kv_fini().  Return: 0, -ENOMEM, -EINVAL */
 int pst_kv_init(struct pst_kv *kv, const struct pst_hparams *hp,
-		enum pst_kv_type type, uint32_t n_ctx, enum pst_mem_want huge,
-		struct pst_diag *diag);
+		const struct pst_kv_args *args, struct pst_diag *diag);
 void pst_kv_fini(struct pst_kv *kv);
 
 struct pst_fwd;
@@ -47,7 +59,7 @@ struct pst_fwd;
  * struct pst_fwd_args - what a forward pass works with; all must outlive it
  * @n_batch: tokens per pass at most, >= 1
  * @n_ctx: positions of the longest sequence
- * @store: NULL for a dense model
+ * @node: NUMA node of the scratch memory, -1 for the kernel's choice
  */
 struct pst_fwd_args {
 	const struct pst_model *model;
@@ -56,6 +68,7 @@ struct pst_fwd_args {
 	uint32_t n_batch;
 	uint32_t n_ctx;
 	enum pst_mem_want huge;
+	int node;
 };
 
 /** pst_fwd_bytes() - scratch memory for these arguments */

@@ -30,19 +30,18 @@ uint64_t pst_kv_bytes(const struct pst_hparams *hp, enum pst_kv_type type,
 }
 
 int pst_kv_init(struct pst_kv *kv, const struct pst_hparams *hp,
-		enum pst_kv_type type, uint32_t n_ctx, enum pst_mem_want huge,
-		struct pst_diag *diag)
+		const struct pst_kv_args *args, struct pst_diag *diag)
 {
 	struct pst_mem_args want = {
-		.size_bytes = pst_kv_bytes(hp, type, n_ctx),
-		.want = huge,
-		.node = -1,
+		.size_bytes = pst_kv_bytes(hp, args->type, args->n_ctx),
+		.want = args->huge,
+		.node = args->node,
 	};
 
 	memset(kv, 0, sizeof(*kv));
-	kv->type = type;
-	kv->n_ctx = n_ctx;
-	kv->v_off_bytes = half_bytes(hp, hp->hd_k, type, n_ctx);
+	kv->type = args->type;
+	kv->n_ctx = args->n_ctx;
+	kv->v_off_bytes = half_bytes(hp, hp->hd_k, args->type, args->n_ctx);
 	return pst_mem_map(&want, &kv->mem, diag);
 }
 

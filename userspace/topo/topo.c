@@ -5,6 +5,7 @@
  */
 #include <errno.h>
 #include <hwloc.h>
+#include <inttypes.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -150,4 +151,29 @@ int pst_topo_read(struct pst_topo *out)
 	topology_close(t, mask);
 	*out = r;
 	return 0;
+}
+
+int pst_topo_node_free(int node, uint64_t *out)
+{
+	char path[96], line[160];
+	int rc = -EIO;
+	FILE *f;
+
+	snprintf(path, sizeof(path), "/sys/devices/system/node/node%d/meminfo",
+		 node);
+	f = fopen(path, "re");
+	if (!f)
+		return -ENOENT;
+	while (rc && fgets(line, sizeof(line), f)) {
+		uint64_t kib;
+		int nr;
+
+		if (sscanf(line, "Node %d MemFree: %" SCNu64 " kB", &nr,
+			   &kib) == 2) {
+			*out = kib * 1024;
+			rc = 0;
+		}
+	}
+	fclose(f);
+	return rc;
 }

@@ -28,6 +28,13 @@ struct pst_topo {
 int pst_topo_read(struct pst_topo *out);
 
 /**
+ * pst_topo_node_free() - free memory of a NUMA node in bytes
+ *
+ * Return: 0, -ENOENT when the kernel knows no such node, -EIO.
+ */
+int pst_topo_node_free(int node, uint64_t *out);
+
+/**
  * struct pst_drive - the block device below a path
  * @name: kernel name of the whole device ("nvme0n1"), or empty when unknown
  * @fs_type: name of the file system ("ext4"), or hexadecimal magic

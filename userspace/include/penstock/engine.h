@@ -51,6 +51,13 @@ enum pst_engine_huge {
 	PST_HUGE_OFF
 };
 
+/* On which NUMA node weights, keys and values lie. */
+enum pst_numa {
+	PST_NUMA_AUTO, /* the drive's node, if there are several and it fits */
+	PST_NUMA_OFF,  /* where the kernel puts them */
+	PST_NUMA_NODE  /* on numa_node or fail */
+};
+
 /**
  * struct pst_engine_opts - how to open; zero means the default throughout
  * @ram_bytes: ceiling of everything this process holds; 0: from the cgroup's
@@ -68,6 +75,7 @@ enum pst_engine_huge {
  *	rounding that the default does not have
  * @no_pin: do not pin worker threads to cores
  * @huge: page kind of trunk, KV and slots
+ * @numa: placement; @numa_node: for PST_NUMA_NODE
  * @cpu_mask: PST_CPU_* that kernels may use; @cpu_mask_set says it is given
  * @policy: name of the eviction policy, NULL for the default
  * @fault: fault injection text for tests, NULL for none
@@ -89,6 +97,8 @@ struct pst_engine_opts {
 	bool kv_f16;
 	bool no_pin;
 	enum pst_engine_huge huge;
+	enum pst_numa numa;
+	uint32_t numa_node;
 	bool cpu_mask_set;
 	uint32_t cpu_mask;
 	const char *policy;
