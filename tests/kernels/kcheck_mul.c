@@ -474,6 +474,26 @@ static void every_half_is_decoded_as_in_the_reference(void **state)
 	}
 }
 
+/* e = 0 and 1 give float denormals, 255 is a power of two like any other. */
+static void mxfp4_scales_are_powers_of_two(void **state)
+{
+	struct pst_kernels tables[KTEST_NR_MASKS];
+	size_t nr_tables = kcheck_all_tables(tables), m;
+	uint8_t block[17] = { 0, [1] = 0x91 }; /* codes 1 and 9: 1 and -1 */
+	float y[32];
+	int e;
+
+	(void)state;
+	for (m = 0; m < nr_tables; m++)
+		for (e = 0; e < 256; e++) {
+			block[0] = (uint8_t)e;
+			tables[m].types[PST_K_MXFP4].dequant(y, block, 32);
+			assert_true(y[0] == ldexpf(1, e - 128));
+			assert_true(y[16] == -ldexpf(1, e - 128));
+			assert_true(y[1] == 0);
+		}
+}
+
 static void a_type_outside_of_the_list_is_marked_unsupported(void **state)
 {
 	struct pst_kernels tables[KTEST_NR_MASKS];
@@ -504,6 +524,7 @@ int kcheck_mul_tests(void)
 			a_type_outside_of_the_list_is_marked_unsupported),
 		cmocka_unit_test(dequant_has_the_bits_of_the_reference),
 		cmocka_unit_test(every_half_is_decoded_as_in_the_reference),
+		cmocka_unit_test(mxfp4_scales_are_powers_of_two),
 		cmocka_unit_test(mul_stays_near_the_reference_at_every_length),
 		cmocka_unit_test(mul_stays_near_the_reference_at_every_shape),
 		cmocka_unit_test(mul_of_a_pair_has_the_same_bits_in_any_batch),

@@ -5,14 +5,12 @@
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
 #include "cli.h"
 
 struct sink {
-	FILE *f;
+	struct cli_out out;
 	uint32_t nr_vocab;
-	int err;
 };
 
 static int on_logits(void *ctx, uint32_t index, const float *logits)
@@ -20,11 +18,7 @@ static int on_logits(void *ctx, uint32_t index, const float *logits)
 	struct sink *s = ctx;
 
 	(void)index;
-	errno = 0;
-	if (fwrite(logits, sizeof(float), s->nr_vocab, s->f) == s->nr_vocab)
-		return 0;
-	s->err = errno ? errno : EIO;
-	return -ECANCELED;
+	return cli_out_write(&s->out, logits, s->nr_vocab * sizeof(float));
 }
 
 static int load_tokens(const struct cli_opts *o, int32_t **ids, uint32_t *nr)
@@ -71,29 +65,14 @@ static int evaluate(struct pst_engine *e, const int32_t *ids, uint32_t nr,
 	s->nr_vocab = pst_engine_nr_vocab(e);
 	rc = pst_session_eval(session, &ev, &diag);
 	pst_session_destroy(session);
-	return rc && !s->err ? cli_fail(rc, &diag) : EXIT_OK;
-}
-
-/* A result that could not be written whole is removed again. */
-static int close_sink(struct sink *s, const char *path, int rc)
-{
-	bool file = strcmp(path, "-") != 0;
-
-	if ((file ? fclose(s->f) : fflush(s->f)) && !s->err)
-		s->err = errno ? errno : EIO;
-	if (s->err) {
-		cli_error("%s: cannot write: %s", path, strerror(s->err));
-		rc = EXIT_DRIVE;
-	}
-	if (rc && file)
-		unlink(path);
-	return rc;
+	/* A failed write is told by whoever closes the file. */
+	return rc && !s->out.err ? cli_fail(rc, &diag) : EXIT_OK;
 }
 
 int cmd_logits(struct cli_opts *o)
 {
 	const char *path = o->out ? o->out : "-";
-	struct sink s = { .f = stdout };
+	struct sink s = { 0 };
 	struct pst_engine *e;
 	int32_t *ids;
 	uint32_t nr;
@@ -108,14 +87,9 @@ int cmd_logits(struct cli_opts *o)
 		free(ids);
 		return rc;
 	}
-	if (strcmp(path, "-"))
-		s.f = fopen(path, "we");
-	if (!s.f) {
-		cli_error("%s: %s", path, strerror(errno));
-		rc = EXIT_PERM;
-	} else {
-		rc = close_sink(&s, path, evaluate(e, ids, nr, &s));
-	}
+	rc = cli_out_open(&s.out, path);
+	if (!rc)
+		rc = cli_out_close(&s.out, evaluate(e, ids, nr, &s));
 	pst_engine_close(e);
 	free(ids);
 	return rc;

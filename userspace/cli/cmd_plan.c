@@ -79,7 +79,7 @@ static uint32_t find_cases(const struct pst_plan *p, struct drive_case c[3])
 	uint32_t n = 0;
 
 	c[n++] = (struct drive_case){ "empty_cache", 0.0, 0.0 };
-	/* Below one token's experts an LRU cache hits next to nothing. */
+	/* Below one token's experts this would promise too much. */
 	if (p->nr_slots >= p->nr_token && !all_resident(p))
 		c[n++] = (struct drive_case){ "every_expert_equally_likely",
 					      (double)p->nr_slots /
@@ -135,8 +135,8 @@ static void print_speed(const struct pst_plan *p)
 			       memory_bytes(p) * 1e-9);
 	}
 	if (p->nr_slots && p->nr_slots < p->nr_token)
-		printf("The cache holds %u experts, one token uses %u: expect "
-		       "the figures of an empty cache.\n",
+		printf("The cache holds %u experts, one token uses %u: most "
+		       "are read again for each token.\n",
 		       p->nr_slots, p->nr_token);
 }
 
