@@ -57,9 +57,19 @@ enum cli_progress {
 #define OPT_OUTFILE (1u << 10) /* --out */
 #define OPT_TABLE   (1u << 11) /* -o with md: a single table */
 
+/* Progress: a bar on a terminal, lines of JSON, or nothing. */
+struct cli_bar {
+	enum cli_progress mode;
+	bool active;
+	uint64_t start_ns;
+	uint64_t last_ns;
+	char stage[32];
+};
+
 /**
  * struct cli_opts - everything that the command line said
  * @args: [nr_args] the operands after the verb
+ * @bar, @log: sinks of the engine, which keeps pointers to them
  */
 struct cli_opts {
 	struct pst_engine_opts engine;
@@ -91,6 +101,8 @@ struct cli_opts {
 	uint32_t repeat;
 	char **args;
 	int nr_args;
+	struct cli_bar bar;
+	struct pst_log log;
 };
 
 /**
@@ -172,15 +184,6 @@ int cli_out_write(struct cli_out *out, const void *data, size_t size_bytes);
  * Return: @rc, or EXIT_DRIVE after a message when a write failed.
  */
 int cli_out_close(struct cli_out *out, int rc);
-
-/* Progress: a bar on a terminal, lines of JSON, or nothing. */
-struct cli_bar {
-	enum cli_progress mode;
-	bool active;
-	uint64_t start_ns;
-	uint64_t last_ns;
-	char stage[32];
-};
 
 void cli_bar_init(struct cli_bar *b, enum cli_progress mode);
 void cli_bar_update(struct cli_bar *b, const char *stage, uint64_t done,

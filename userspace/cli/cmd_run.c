@@ -17,7 +17,6 @@ struct run {
 	struct pst_session *s;
 	struct pst_sampler *sampler;
 	const struct cli_chat *chat;
-	struct cli_bar bar;
 	struct cli_run_stats stats;
 	int32_t next;
 	char *reply; /* kept for -o json */
@@ -38,7 +37,7 @@ static void on_prefill(void *ctx, uint64_t done, uint64_t all)
 	struct run *r = ctx;
 	uint64_t layers = all / r->stats.prompt_tokens;
 
-	cli_bar_update(&r->bar, "reading prompt", done / layers,
+	cli_bar_update(&r->o->bar, "reading prompt", done / layers,
 		       r->stats.prompt_tokens, "tok");
 }
 
@@ -98,7 +97,7 @@ static int prefill(struct run *r, const struct pst_tokens *t,
 
 	r->stats.prompt_tokens = (uint32_t)t->nr;
 	rc = pst_session_eval(r->s, &ev, diag);
-	cli_bar_clear(&r->bar);
+	cli_bar_clear(&r->o->bar);
 	r->stats.prompt_ns = pst_now_ns() - start;
 	return rc;
 }
@@ -245,7 +244,6 @@ int cmd_run(struct cli_opts *o)
 	rc = cli_open(o, o->args[0], &r.e);
 	if (rc)
 		return rc;
-	cli_bar_init(&r.bar, o->progress);
 	r.chat = cli_chat_find(r.e);
 	rc = pst_sampler_create(&o->sample, pst_engine_nr_vocab(r.e),
 				&r.sampler);

@@ -99,20 +99,16 @@ static void on_progress(void *ctx, const char *stage, uint64_t done,
 
 int cli_open(struct cli_opts *o, const char *path, struct pst_engine **out)
 {
-	struct cli_bar bar;
-	struct pst_log log = { .fn = on_log, .ctx = &bar };
 	struct pst_diag diag;
 	int rc;
 
-	cli_bar_init(&bar, o->progress);
+	cli_bar_init(&o->bar, o->progress);
 	pst_diag_init(&diag);
-	o->engine.log = &log;
+	o->log = (struct pst_log){ .fn = on_log, .ctx = &o->bar };
+	o->engine.log = &o->log;
 	o->engine.progress = on_progress;
-	o->engine.progress_ctx = &bar;
+	o->engine.progress_ctx = &o->bar;
 	rc = pst_engine_open(path, &o->engine, out, &diag);
-	cli_bar_clear(&bar);
-	/* The sinks live on this stack. */
-	o->engine.log = NULL;
-	o->engine.progress = NULL;
+	cli_bar_clear(&o->bar);
 	return rc ? cli_fail(rc, &diag) : 0;
 }
