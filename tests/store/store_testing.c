@@ -59,7 +59,9 @@ void sbed_open(struct sbed *b, const struct sshape *shape)
 		.nr_layers = shape->nr_layers,
 		.nr_experts = shape->nr_experts,
 		.nr_slots = shape->nr_slots,
-		.policy = pst_policy_find("default"),
+		.nr_per_token = shape->nr_per_token,
+		.policy =
+			pst_policy_find(shape->policy ? shape->policy : "lru"),
 		.huge = PST_MEM_SMALL,
 		.node = -1,
 		.split_bytes = shape->split_bytes ? shape->split_bytes

@@ -27,6 +27,8 @@
  * @part_bytes: bytes of one expert's matrix
  * @gap_bytes: put before each matrix in the file: makes offsets awkward
  * @dense: bit l: layer l has no experts
+ * @policy: name, NULL for lru
+ * @nr_per_token: as for pst_store_create()
  * @fault: text of pst_io_fault_parse(), NULL for none
  */
 struct sshape {
@@ -37,6 +39,8 @@ struct sshape {
 	uint32_t split_bytes;
 	uint32_t dense;
 	uint32_t queue_depth;
+	const char *policy;
+	uint32_t nr_per_token;
 	const char *fault;
 };
 

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
 /*
- * Least recently used against the definition: a list that is searched.
+ * The policies against their definitions: a list that is searched.
  */
 #include <setjmp.h>
 #include <stdarg.h>
@@ -13,7 +13,13 @@
 #include "policy.h"
 #include "test_seed.h"
 
-#define NR_KEYS 97
+#define NR_LAYERS  7
+#define NR_EXPERTS 13
+#define NR_KEYS	   (NR_LAYERS * NR_EXPERTS)
+
+static const struct pst_policy_geometry one_layer = { .nr_layers = 1,
+						      .nr_experts = 8,
+						      .nr_slots = 8 };
 
 /* The definition: keys from oldest to newest. */
 struct naive {
@@ -79,7 +85,7 @@ static void the_default_exists_under_both_names(void **state)
 static void the_oldest_goes_first(void **state)
 {
 	const struct pst_policy_ops *ops = &pst_policy_lru;
-	struct pst_policy *p = ops->create(8);
+	struct pst_policy *p = ops->create(&one_layer);
 	struct naive none = { .nr = 0 };
 
 	for (uint32_t k = 0; k < 4; k++)
@@ -97,7 +103,7 @@ static void the_oldest_goes_first(void **state)
 static void pinned_keys_are_passed_over_and_keep_their_place(void **state)
 {
 	const struct pst_policy_ops *ops = &pst_policy_lru;
-	struct pst_policy *p = ops->create(4);
+	struct pst_policy *p = ops->create(&one_layer);
 	struct naive n = { .pinned = { [0] = true, [1] = true } };
 
 	for (uint32_t k = 0; k < 3; k++)
@@ -113,7 +119,7 @@ static void pinned_keys_are_passed_over_and_keep_their_place(void **state)
 static void a_removed_key_is_no_victim_and_may_return(void **state)
 {
 	const struct pst_policy_ops *ops = &pst_policy_lru;
-	struct pst_policy *p = ops->create(3);
+	struct pst_policy *p = ops->create(&one_layer);
 	struct naive none = { .nr = 0 };
 
 	ops->insert(p, 0);
@@ -128,14 +134,32 @@ static void a_removed_key_is_no_victim_and_may_return(void **state)
 	ops->destroy(NULL);
 }
 
-static void a_long_random_life_agrees_with_the_definition(void **state)
+/* The definition of cycle: from the layer of the last key backwards. */
+static uint32_t naive_cycle_victim(struct naive *n, uint32_t layer)
 {
-	const struct pst_policy_ops *ops = &pst_policy_lru;
-	struct pst_policy *p = ops->create(NR_KEYS);
+	for (uint32_t i = 0; i < NR_LAYERS; i++) {
+		for (uint32_t k = 0; k < n->nr; k++) {
+			uint32_t key = n->order[k];
+
+			if (key / NR_EXPERTS != layer || n->pinned[key])
+				continue;
+			naive_remove(n, key);
+			return key;
+		}
+		layer = (layer + NR_LAYERS - 1) % NR_LAYERS;
+	}
+	return PST_POLICY_NONE;
+}
+
+static void live(const struct pst_policy_ops *ops,
+		 const struct pst_policy_geometry *geo, bool cycle)
+{
+	struct pst_policy *p = ops->create(geo);
 	struct naive n = { .nr = 0 };
 	uint64_t rng = test_seed();
+	uint32_t layer = 0;
 
-	for (int step = 0; step < 200000; step++) {
+	for (int step = 0; step < 100000; step++) {
 		uint32_t key = (uint32_t)(pst_rng_next(&rng) % NR_KEYS);
 		bool there = naive_find(&n, key) != UINT32_MAX;
 
@@ -146,7 +170,8 @@ static void a_long_random_life_agrees_with_the_definition(void **state)
 		case 1:
 		case 2:
 			assert_int_equal(ops->victim(p, is_pinned, &n),
-					 naive_victim(&n));
+					 cycle ? naive_cycle_victim(&n, layer)
+					       : naive_victim(&n));
 			break;
 		case 3:
 			if (there) {
@@ -162,8 +187,62 @@ static void a_long_random_life_agrees_with_the_definition(void **state)
 				ops->insert(p, key);
 			}
 			n.order[n.nr++] = key;
+			layer = key / NR_EXPERTS;
 		}
 	}
+	ops->destroy(p);
+}
+
+static void long_random_lives_agree_with_the_definition(void **state)
+{
+	struct pst_policy_geometry geo = { .nr_layers = NR_LAYERS,
+					   .nr_experts = NR_EXPERTS,
+					   .nr_slots = 40,
+					   .nr_per_token = 40 };
+
+	live(&pst_policy_lru, &geo, false);
+	/* With room for a token, cycle is lru. */
+	live(&pst_policy_cycle, &geo, false);
+	geo.nr_slots = 39;
+	live(&pst_policy_lru, &geo, false);
+	live(&pst_policy_cycle, &geo, true);
+}
+
+/* Layers take turns and the cache is one expert short of a turn: where lru
+ * hits nothing at all, cycle keeps most.
+ */
+static void cycle_has_no_cliff(void **state)
+{
+	const struct pst_policy_ops *ops = &pst_policy_cycle;
+	struct pst_policy_geometry geo = { .nr_layers = NR_LAYERS,
+					   .nr_experts = NR_EXPERTS,
+					   .nr_slots = NR_LAYERS - 1,
+					   .nr_per_token = NR_LAYERS };
+	struct pst_policy *p = ops->create(&geo);
+	bool resident[NR_KEYS] = { false };
+	struct naive none = { .nr = 0 };
+	uint32_t nr = 0, hits = 0;
+
+	for (uint32_t turn = 0; turn < 100 * NR_LAYERS; turn++) {
+		uint32_t key = turn % NR_LAYERS * NR_EXPERTS;
+
+		if (resident[key]) {
+			hits++;
+			ops->touch(p, key);
+			continue;
+		}
+		if (nr == geo.nr_slots) {
+			uint32_t gone = ops->victim(p, is_pinned, &none);
+
+			assert_true(gone < NR_KEYS && resident[gone]);
+			resident[gone] = false;
+			nr--;
+		}
+		ops->insert(p, key);
+		resident[key] = true;
+		nr++;
+	}
+	assert_true(hits >= 60 * NR_LAYERS);
 	ops->destroy(p);
 }
 
@@ -175,7 +254,8 @@ int main(void)
 		cmocka_unit_test(
 			pinned_keys_are_passed_over_and_keep_their_place),
 		cmocka_unit_test(a_removed_key_is_no_victim_and_may_return),
-		cmocka_unit_test(a_long_random_life_agrees_with_the_definition),
+		cmocka_unit_test(long_random_lives_agree_with_the_definition),
+		cmocka_unit_test(cycle_has_no_cliff),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

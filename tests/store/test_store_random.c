@@ -129,6 +129,9 @@ static void hits_and_misses_are_those_of_lru(void **state)
 		struct pst_diag d;
 		struct sbed b;
 
+		/* With room for a token, the default is lru as well. */
+		shape.policy = life & 1 ? "default" : "lru";
+		shape.nr_per_token = life & 1 ? shape.nr_slots : UINT32_MAX;
 		sbed_open(&b, &shape);
 		pst_diag_init(&d);
 		for (int i = 0; i < 150; i++) {
@@ -193,6 +196,8 @@ static void nothing_is_lost_when_everything_goes_wrong(void **state)
 			 "delay_us=%u",
 			 below(&rng, 1u << 30), below(&rng, 100));
 		shape.fault = fault;
+		shape.policy = life & 1 ? "default" : "lru";
+		shape.nr_per_token = below(&rng, 2 * shape.nr_slots);
 		sbed_open(&b, &shape);
 		for (int i = 0; i < 60; i++) {
 			uint32_t ids[MAX_EXPERTS];

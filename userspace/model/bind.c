@@ -192,6 +192,18 @@ static void bind_fused_qkv(struct binder *b, struct pst_layer *l,
 	}
 }
 
+static void need_biases(struct binder *b)
+{
+	static const char *const names[] = { "attn_q.bias", "attn_k.bias",
+					     "attn_v.bias" };
+
+	for (int i = 0; i < 3 && !b->rc; i++) {
+		layer_name(b, names[i]);
+		if (!find(b, b->name))
+			fail(b, -EBADMSG, "is missing");
+	}
+}
+
 static void bind_qkv(struct binder *b, struct pst_layer *l)
 {
 	const struct pst_hparams *hp = &b->m->hp;
@@ -209,11 +221,8 @@ static void bind_qkv(struct binder *b, struct pst_layer *l)
 		layer_mat(b, "attn_v", hp->n_embd, hp->n_head_kv * hp->hd_v,
 			  &l->wv);
 	}
-	if (b->m->arch->qkv_bias && !b->rc && !fused) {
-		layer_name(b, "attn_q.bias");
-		if (!find(b, b->name))
-			fail(b, -EBADMSG, "is missing");
-	}
+	if (b->m->arch->qkv_bias && !fused)
+		need_biases(b);
 }
 
 static void bind_attention(struct binder *b, struct pst_layer *l)

@@ -20,6 +20,7 @@ struct reader {
 	const struct pst_gguf *g;
 	const struct pst_arch *arch;
 	struct pst_diag *diag;
+	uint32_t n_layers; /* 0 until it is known */
 	char key[128];
 	int rc; /* the first failure; later reads are skipped */
 };
@@ -42,7 +43,7 @@ static void fail(struct reader *r, const char *what)
  * here need it to be the same everywhere.
  */
 static int read_uniform(struct reader *r, const struct pst_gguf_kv *kv,
-			uint32_t n_layers, uint64_t *out)
+			uint64_t *out)
 {
 	uint64_t v;
 
@@ -51,9 +52,8 @@ static int read_uniform(struct reader *r, const struct pst_gguf_kv *kv,
 			return -EINVAL;
 		return pst_gguf_elem_u64(kv, 0, out);
 	}
-	if (!n_layers || kv->count != n_layers)
-		return -EINVAL;
-	if (pst_gguf_elem_u64(kv, 0, out))
+	if (!r->n_layers || kv->count != r->n_layers ||
+	    kv->elem_type == PST_GGUF_BOOL || pst_gguf_elem_u64(kv, 0, out))
 		return -EINVAL;
 	for (uint64_t i = 1; i < kv->count; i++) {
 		if (pst_gguf_elem_u64(kv, i, &v))
@@ -79,7 +79,7 @@ static bool get_u32(struct reader *r, const char *name, uint32_t lo,
 	kv = pst_gguf_find(r->g, full_key(r, name));
 	if (r->rc || !kv)
 		return false;
-	if (read_uniform(r, kv, *out, &v)) {
+	if (read_uniform(r, kv, &v)) {
 		fail(r, "is no unsigned integer (or no array of one per "
 			"block)");
 		return false;
@@ -119,6 +119,24 @@ static bool get_f32(struct reader *r, const char *name, float *out)
 	return true;
 }
 
+static bool get_str(struct reader *r, const char *name, struct pst_str *out)
+{
+	int rc = pst_gguf_get_str(r->g, full_key(r, name), out);
+
+	if (rc == -EINVAL)
+		fail(r, "is no string");
+	return !r->rc && !rc;
+}
+
+static bool get_bool(struct reader *r, const char *name, bool *out)
+{
+	int rc = pst_gguf_get_bool(r->g, full_key(r, name), out);
+
+	if (rc == -EINVAL)
+		fail(r, "is no bool");
+	return !r->rc && !rc;
+}
+
 static void read_scaling(struct reader *r, struct pst_rope_params *p)
 {
 	struct pst_str s;
@@ -132,7 +150,7 @@ static void read_scaling(struct reader *r, struct pst_rope_params *p)
 		fail(r, "is not positive");
 	p->scaling = p->factor == 1.0f ? PST_ROPE_SCALE_NONE
 				       : PST_ROPE_SCALE_LINEAR;
-	if (!pst_gguf_get_str(r->g, full_key(r, "rope.scaling.type"), &s)) {
+	if (get_str(r, "rope.scaling.type", &s)) {
 		if (s.len == 4 && !memcmp(s.s, "none", 4))
 			p->scaling = PST_ROPE_SCALE_NONE;
 		else if (s.len == 4 && !memcmp(s.s, "yarn", 4))
@@ -172,10 +190,7 @@ static void read_rope(struct reader *r, struct pst_hparams *hp)
 
 static void read_heads(struct reader *r, struct pst_hparams *hp)
 {
-	/* The out-parameter carries the block count in, for arrays. */
-	hp->n_head = hp->n_layers;
 	need_u32(r, "attention.head_count", 1, 4096, &hp->n_head);
-	hp->n_head_kv = hp->n_layers;
 	if (!get_u32(r, "attention.head_count_kv", 1, 4096, &hp->n_head_kv))
 		hp->n_head_kv = hp->n_head;
 	if (r->rc)
@@ -212,7 +227,6 @@ static void read_experts(struct reader *r, struct pst_hparams *hp)
 		return;
 	}
 	need_u32(r, "expert_used_count", 1, hp->n_expert, &hp->n_expert_used);
-	hp->n_ff_exp = hp->n_layers;
 	if (!get_u32(r, "expert_feed_forward_length", 1, MAX_WIDTH,
 		     &hp->n_ff_exp)) {
 		hp->n_ff_exp = r->arch->ff_is_expert ? hp->n_ff : 0;
@@ -222,7 +236,7 @@ static void read_experts(struct reader *r, struct pst_hparams *hp)
 	if (get_f32(r, "expert_weights_scale", &hp->w_scale) &&
 	    hp->w_scale == 0.0f)
 		hp->w_scale = 1.0f;
-	if (!pst_gguf_get_bool(r->g, full_key(r, "expert_weights_norm"), &norm))
+	if (get_bool(r, "expert_weights_norm", &norm))
 		hp->norm_topk = norm;
 	if (get_u32(r, "expert_gating_func", 0, 16, &gating) && gating > 1)
 		fail(r, "asks for a gating that this family does not have");
@@ -258,15 +272,14 @@ int pst_hparams_read(const struct pst_gguf *g, const struct pst_arch *arch,
 	struct pst_hparams hp = { 0 };
 
 	need_u32(&r, "block_count", 1, MAX_LAYERS, &hp.n_layers);
+	r.n_layers = hp.n_layers;
 	need_u32(&r, "embedding_length", 1, MAX_WIDTH, &hp.n_embd);
 	if (!get_u32(&r, "context_length", 0, UINT32_MAX, &hp.n_ctx_train) &&
 	    !r.rc)
 		fail(&r, "is missing");
 	if (!hp.n_ctx_train)
 		hp.n_ctx_train = 4096;
-	hp.n_ff = hp.n_layers;
-	if (!get_u32(&r, "feed_forward_length", 0, MAX_WIDTH, &hp.n_ff))
-		hp.n_ff = 0;
+	get_u32(&r, "feed_forward_length", 0, MAX_WIDTH, &hp.n_ff);
 	if (!get_f32(&r, "attention.layer_norm_rms_epsilon", &hp.eps) && !r.rc)
 		fail(&r, "is missing");
 	else if (!r.rc && hp.eps < 0.0f)

@@ -123,6 +123,7 @@ void pst_store_begin(struct pst_store *s, uint32_t layer, const uint32_t *ids,
 	assert(!s->nr_left && nr <= s->nr_experts);
 	s->layer = layer;
 	s->nr_left = nr;
+	s->nr_to_give = nr;
 	s->nr_misses = 0;
 	s->next_miss = 0;
 	s->nr_ready = 0;
@@ -220,21 +221,32 @@ static uint32_t give_ready(struct pst_store *s, struct pst_expert *out,
 					: s->slots[s->slot_of[key]].part[p];
 	}
 	s->nr_ready -= nr;
+	s->nr_to_give -= nr;
 	memmove(s->ready, s->ready + nr, s->nr_ready * sizeof(*s->ready));
 	return nr;
+}
+
+/* Reads of an aborted set may have filled every slot when this one began: as
+ * they land, their slots serve the experts that found none.
+ */
+static void collect(struct pst_store *s, bool wait, struct pst_diag *diag)
+{
+	reap(s, wait, diag);
+	if (!s->failed && s->next_miss < s->nr_misses)
+		start_wanted(s);
 }
 
 int pst_store_take(struct pst_store *s, struct pst_expert *out, uint32_t max,
 		   bool wait, struct pst_diag *diag)
 {
 	if (s->mode == PST_STORE_STREAM && pst_io_outstanding(s->io))
-		reap(s, false, diag);
-	while (!s->nr_ready && s->nr_left && wait && !s->failed) {
+		collect(s, false, diag);
+	while (!s->nr_ready && s->nr_to_give && wait && !s->failed) {
 		uint64_t start = pst_now_ns();
 
-		/* Every wanted expert is ready, taken, or being read. */
+		/* Else the caller holds every slot and waits for itself. */
 		assert(pst_io_outstanding(s->io));
-		reap(s, true, diag);
+		collect(s, true, diag);
 		s->stats.wait_ns += pst_now_ns() - start;
 	}
 	if (s->failed)
@@ -264,6 +276,7 @@ void pst_store_end(struct pst_store *s)
 		s->want[e] = false;
 	}
 	s->nr_left = 0;
+	s->nr_to_give = 0;
 	s->nr_ready = 0;
 	s->nr_misses = 0;
 	s->next_miss = 0;

@@ -53,6 +53,7 @@ struct pst_store {
 	/* The wanted set. */
 	uint32_t layer;
 	uint32_t nr_left; /* not yet done */
+	uint32_t nr_to_give; /* not yet taken */
 	bool *want; /* [nr_experts] */
 	uint32_t *ready; /* [nr_experts] */
 	uint32_t nr_ready;
