@@ -101,7 +101,9 @@ struct tm_tensor *tm_tensor(struct tiny_model *m, const char *name)
 
 void tm_drop_tensor(struct tiny_model *m, const char *name)
 {
-	*tm_tensor(m, name) = m->tensors[--m->nr_tensors];
+	struct tm_tensor *t = tm_tensor(m, name);
+
+	*t = m->tensors[--m->nr_tensors];
 }
 
 void tm_add(struct tiny_model *m, const char *name, uint64_t n0, uint64_t n1,

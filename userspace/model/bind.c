@@ -146,7 +146,7 @@ static bool bind_mat(struct binder *b, uint32_t n_in, uint32_t n_out,
 	return true;
 }
 
-/* blk.N.<name>.weight with an optional blk.N.<name>.bias */
+/* blk.N.<name>.weight with an optional .scale and .bias */
 static void layer_mat(struct binder *b, const char *name, uint32_t n_in,
 		      uint32_t n_out, struct pst_weight *w)
 {
@@ -155,6 +155,8 @@ static void layer_mat(struct binder *b, const char *name, uint32_t n_in,
 	snprintf(full, sizeof(full), "%s.weight", name);
 	layer_name(b, full);
 	bind_mat(b, n_in, n_out, true, w);
+	snprintf(full, sizeof(full), "%s.scale", name);
+	layer_vec(b, full, 1, false, &w->scale);
 	snprintf(full, sizeof(full), "%s.bias", name);
 	layer_vec(b, full, n_out, false, &w->bias);
 }
@@ -183,6 +185,7 @@ static void bind_fused_qkv(struct binder *b, struct pst_layer *l,
 		return;
 	}
 	for (int i = 0; i < 3; i++) {
+		layer_vec(b, "attn_qkv.scale", 1, false, &w[i]->scale);
 		set_weight(w[i], t, rows[i]);
 		add_ref(b, t, at * w[i]->row_bytes, (const void **)&w[i]->data);
 		if (bias)
@@ -244,6 +247,25 @@ static void bind_attention(struct binder *b, struct pst_layer *l)
 		  &l->k_norm);
 }
 
+/* blk.N.<name>.bias {n_out, n_expert}, optional. */
+static void expert_bias(struct binder *b, const char *name, uint32_t n_out,
+			struct pst_weight *w)
+{
+	const struct pst_gguf_tensor *t;
+	char full[64];
+
+	snprintf(full, sizeof(full), "%s.bias", name);
+	layer_name(b, full);
+	t = b->rc ? NULL : find(b, b->name);
+	if (!t)
+		return;
+	if (t->type != PST_K_F32)
+		fail(b, -ENOTSUP, "is not F32");
+	else if (check_shape(b, t,
+			     (struct shape){ { n_out, b->m->hp.n_expert, 1 } }))
+		add_ref(b, t, 0, (const void **)&w->bias);
+}
+
 /* One matrix of all experts {n_in, n_out, n_expert}: its shape goes to @w, its
  * place to the store's table.
  */
@@ -253,8 +275,10 @@ static bool bind_experts(struct binder *b, const char *name, uint32_t n_in,
 	struct pst_store_layer *sl = &b->m->experts[b->layer];
 	const struct pst_hparams *hp = &b->m->hp;
 	const struct pst_gguf_tensor *t;
+	char full[64];
 
-	layer_name(b, name);
+	snprintf(full, sizeof(full), "%s.weight", name);
+	layer_name(b, full);
 	t = b->rc ? NULL : find(b, b->name);
 	if (!t) {
 		if (required)
@@ -272,28 +296,47 @@ static bool bind_experts(struct binder *b, const char *name, uint32_t n_in,
 		.map = pst_gguf_tensor_data(b->m->g, t),
 	};
 	b->m->expert_bytes += t->size_bytes;
+	snprintf(full, sizeof(full), "%s.scale", name);
+	layer_vec(b, full, hp->n_expert, false, &w->scale);
+	expert_bias(b, name, n_out, w);
+	return true;
+}
+
+/* Gate rows, then up rows, of each expert in one tensor.  A scale or bias of
+ * such a tensor would have to be split as well; no family has one.
+ */
+static bool bind_fused_experts(struct binder *b, struct pst_layer *l)
+{
+	static const char *const extras[] = { "ffn_gate_up_exps.scale",
+					      "ffn_gate_up_exps.bias" };
+	const struct pst_hparams *hp = &b->m->hp;
+
+	for (size_t i = 0; i < PST_ARRAY_SIZE(extras); i++) {
+		layer_name(b, extras[i]);
+		if (find(b, b->name))
+			fail(b, -ENOTSUP, "is not supported");
+	}
+	if (!bind_experts(b, "ffn_gate_up_exps", hp->n_embd, 2 * hp->n_ff_exp,
+			  false, &l->gate))
+		return false;
+	l->fused_gate_up = true;
+	l->gate.n_out = hp->n_ff_exp;
+	l->up = l->gate;
 	return true;
 }
 
 static void bind_moe(struct binder *b, struct pst_layer *l)
 {
 	const struct pst_hparams *hp = &b->m->hp;
-	struct pst_weight fused = { 0 };
 
 	layer_mat(b, "ffn_gate_inp", hp->n_embd, hp->n_expert, &l->router);
-	if (bind_experts(b, "ffn_gate_up_exps.weight", hp->n_embd,
-			 2 * hp->n_ff_exp, false, &fused)) {
-		l->fused_gate_up = true;
-		l->gate = fused;
-		l->gate.n_out = hp->n_ff_exp;
-		l->up = l->gate;
-	} else {
-		bind_experts(b, "ffn_gate_exps.weight", hp->n_embd,
-			     hp->n_ff_exp, true, &l->gate);
-		bind_experts(b, "ffn_up_exps.weight", hp->n_embd, hp->n_ff_exp,
-			     true, &l->up);
+	if (!bind_fused_experts(b, l)) {
+		bind_experts(b, "ffn_gate_exps", hp->n_embd, hp->n_ff_exp, true,
+			     &l->gate);
+		bind_experts(b, "ffn_up_exps", hp->n_embd, hp->n_ff_exp, true,
+			     &l->up);
 	}
-	bind_experts(b, "ffn_down_exps.weight", hp->n_ff_exp, hp->n_embd, true,
+	bind_experts(b, "ffn_down_exps", hp->n_ff_exp, hp->n_embd, true,
 		     &l->down);
 	b->m->nr_moe_layers++;
 }

@@ -13,23 +13,6 @@ struct ffn_job {
 	float *y;
 };
 
-static void mul_rows(struct ffn_job *j, const struct pst_weight *w,
-		     const struct pst_kmul *shape, uint32_t row)
-{
-	struct pst_kmul m = *shape;
-
-	m.w = w->data + row * w->row_bytes;
-	m.row_bytes = w->row_bytes;
-	m.n = w->n_in;
-	m.y = shape->y + row;
-	j->f->k->types[w->type].mul(&m);
-	if (!w->bias)
-		return;
-	for (uint32_t i = 0; i < m.nr_x; i++)
-		for (uint32_t r = 0; r < m.nr_rows; r++)
-			m.y[i * m.y_stride + r] += w->bias[row + r];
-}
-
 /* h = silu(gate) * up for a block of rows, quantised for the down product. */
 static void activate(struct ffn_job *j, const struct ffn_item *it, uint32_t row,
 		     uint32_t nr)
@@ -80,9 +63,9 @@ static void gate_up_chunk(void *ctx, uint32_t chunk, uint32_t worker)
 		.scratch = f->scratch + worker * f->scratch_stride,
 	};
 
-	mul_rows(j, &it->gate, &m, row);
+	pst_mul_rows(f, &it->gate, &m, row);
 	m.y = f->up + it->row * f->h.stride;
-	mul_rows(j, &it->up, &m, row);
+	pst_mul_rows(f, &it->up, &m, row);
 	activate(j, it, row, nr);
 }
 
@@ -102,7 +85,7 @@ static void down_chunk(void *ctx, uint32_t chunk, uint32_t worker)
 		.scratch = f->scratch + worker * f->scratch_stride,
 	};
 
-	mul_rows(j, &it->down, &m, row);
+	pst_mul_rows(f, &it->down, &m, row);
 }
 
 static void run_phase(struct ffn_job *j, bool down, pst_pool_fn fn)

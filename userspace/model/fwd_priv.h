@@ -83,6 +83,13 @@ struct ffn_item {
 /** pst_linear() - up to 3 products as one job */
 void pst_linear(struct pst_fwd *f, const struct lin_item *items, uint32_t nr);
 
+/**
+ * pst_mul_rows() - rows @row.. of a weight times activations, scale and bias
+ * @shape: nr_rows, x, idx, nr_x, y (of row 0), y_stride and scratch
+ */
+void pst_mul_rows(const struct pst_fwd *f, const struct pst_weight *w,
+		  const struct pst_kmul *shape, uint32_t row);
+
 /** pst_act_row() - the part of activations that starts at a row */
 struct pst_kact pst_act_row(const struct act *a, size_t row);
 

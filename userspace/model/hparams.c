@@ -31,12 +31,23 @@ static const char *full_key(struct reader *r, const char *name)
 	return r->key;
 }
 
-static void fail(struct reader *r, const char *what)
+static void fail_as(struct reader *r, int err, const char *what)
 {
 	if (!r->rc)
-		r->rc = pst_diag_set_at(r->diag, -EBADMSG,
+		r->rc = pst_diag_set_at(r->diag, err,
 					pst_gguf_file(r->g, 0)->path,
 					UINT64_MAX, "key %s %s", r->key, what);
+}
+
+static void fail(struct reader *r, const char *what)
+{
+	fail_as(r, -EBADMSG, what);
+}
+
+/* A valid model of a kind that cannot be run. */
+static void unsupported(struct reader *r, const char *what)
+{
+	fail_as(r, -ENOTSUP, what);
 }
 
 /* A head count or width may be an array, one entry per block; the families
@@ -59,10 +70,7 @@ static int read_uniform(struct reader *r, const struct pst_gguf_kv *kv,
 		if (pst_gguf_elem_u64(kv, i, &v))
 			return -EINVAL;
 		if (v != *out) {
-			r->rc = pst_diag_set(r->diag, -ENOTSUP,
-					     "key %s differs between blocks: "
-					     "not supported",
-					     r->key);
+			unsupported(r, "differs between blocks: not supported");
 			return r->rc;
 		}
 	}
@@ -156,7 +164,7 @@ static void read_scaling(struct reader *r, struct pst_rope_params *p)
 		else if (s.len == 4 && !memcmp(s.s, "yarn", 4))
 			p->scaling = PST_ROPE_SCALE_YARN;
 		else if (s.len != 6 || memcmp(s.s, "linear", 6))
-			fail(r, "names a scaling that is not supported");
+			unsupported(r, "names a scaling that is not supported");
 	}
 	p->attn_factor = 1.0f;
 	get_f32(r, "rope.scaling.attn_factor", &p->attn_factor);
@@ -168,7 +176,7 @@ static void read_scaling(struct reader *r, struct pst_rope_params *p)
 	get_f32(r, "rope.scaling.yarn_beta_slow", &p->beta_slow);
 	if (get_f32(r, "rope.scaling.yarn_log_multiplier", &log_mul) &&
 	    log_mul != 0.0f)
-		fail(r, "is not supported for this family");
+		unsupported(r, "is not supported for this family");
 }
 
 static void read_rope(struct reader *r, struct pst_hparams *hp)
@@ -201,8 +209,10 @@ static void read_heads(struct reader *r, struct pst_hparams *hp)
 	}
 	hp->hd_k = hp->n_embd / hp->n_head;
 	hp->hd_v = hp->hd_k;
-	if (!hp->hd_k)
+	if (!hp->hd_k) {
+		full_key(r, "attention.head_count");
 		fail(r, "is larger than the embedding");
+	}
 	get_u32(r, "attention.key_length", 1, 4096, &hp->hd_k);
 	get_u32(r, "attention.value_length", 1, 4096, &hp->hd_v);
 	hp->attn_scale = 0.0f;
@@ -239,13 +249,14 @@ static void read_experts(struct reader *r, struct pst_hparams *hp)
 	if (get_bool(r, "expert_weights_norm", &norm))
 		hp->norm_topk = norm;
 	if (get_u32(r, "expert_gating_func", 0, 16, &gating) && gating > 1)
-		fail(r, "asks for a gating that this family does not have");
+		unsupported(r,
+			    "asks for a gating that this family does not have");
 	if (get_u32(r, "expert_group_count", 0, MAX_EXPERTS, &groups) &&
 	    groups > 1)
-		fail(r, "asks for groups of experts: not supported");
+		unsupported(r, "asks for groups of experts: not supported");
 	if (get_u32(r, "expert_shared_count", 0, MAX_EXPERTS, &shared) &&
 	    shared)
-		fail(r, "asks for shared experts: not supported");
+		unsupported(r, "asks for shared experts: not supported");
 }
 
 static void read_vocab(struct reader *r, struct pst_hparams *hp)

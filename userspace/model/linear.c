@@ -33,40 +33,62 @@ static uint32_t chunks_of(const struct lin_job *j, const struct lin_item *it)
 	return (it->w->n_out + j->rows - 1) / j->rows;
 }
 
-static void add_bias(const struct lin_item *it, uint32_t row, uint32_t nr)
+static void add_bias(const struct pst_kmul *m, const float *bias)
 {
-	for (uint32_t i = 0; i < it->nr_x; i++) {
-		float *y = it->y + i * it->y_stride + row;
+	for (uint32_t i = 0; i < m->nr_x; i++) {
+		float *y = m->y + i * m->y_stride;
 
-		for (uint32_t r = 0; r < nr; r++)
-			y[r] += it->w->bias[row + r];
+		for (uint32_t r = 0; r < m->nr_rows; r++)
+			y[r] += bias[r];
 	}
+}
+
+static void multiply(const struct pst_kmul *m, float scale)
+{
+	for (uint32_t i = 0; i < m->nr_x; i++) {
+		float *y = m->y + i * m->y_stride;
+
+		for (uint32_t r = 0; r < m->nr_rows; r++)
+			y[r] *= scale;
+	}
+}
+
+void pst_mul_rows(const struct pst_fwd *f, const struct pst_weight *w,
+		  const struct pst_kmul *shape, uint32_t row)
+{
+	struct pst_kmul m = *shape;
+
+	m.w = w->data + row * w->row_bytes;
+	m.row_bytes = w->row_bytes;
+	m.n = w->n_in;
+	m.y = shape->y + row;
+	f->k->types[w->type].mul(&m);
+	if (w->scale)
+		multiply(&m, *w->scale);
+	if (w->bias)
+		add_bias(&m, w->bias + row);
 }
 
 static void lin_chunk(void *ctx, uint32_t chunk, uint32_t worker)
 {
 	const struct lin_job *j = ctx;
 	const struct lin_item *it = j->items;
-	uint32_t row, nr;
+	struct pst_kmul m;
+	uint32_t row;
 
 	for (; chunk >= chunks_of(j, it); it++)
 		chunk -= chunks_of(j, it);
 	row = chunk * j->rows;
-	nr = PST_MIN(j->rows, it->w->n_out - row);
-	j->f->k->types[it->w->type].mul(&(struct pst_kmul){
-		.w = it->w->data + row * it->w->row_bytes,
-		.row_bytes = it->w->row_bytes,
-		.n = it->w->n_in,
-		.nr_rows = nr,
+	m = (struct pst_kmul){
+		.nr_rows = PST_MIN(j->rows, it->w->n_out - row),
 		.x = it->x,
 		.idx = it->idx,
 		.nr_x = it->nr_x,
-		.y = it->y + row,
+		.y = it->y,
 		.y_stride = it->y_stride,
 		.scratch = j->f->scratch + worker * j->f->scratch_stride,
-	});
-	if (it->w->bias)
-		add_bias(it, row, nr);
+	};
+	pst_mul_rows(j->f, it->w, &m, row);
 }
 
 void pst_linear(struct pst_fwd *f, const struct lin_item *items, uint32_t nr)

@@ -132,7 +132,8 @@ int pst_hparams_read(const struct pst_gguf *g, const struct pst_arch *arch,
 /**
  * struct pst_weight - a matrix {n_in, n_out}: n_out rows of n_in weights
  * @data: first row, NULL until the trunk is loaded
- * @bias: [n_out] or NULL
+ * @scale: [1], multiplies the product, or NULL
+ * @bias: [n_out], added after that, or NULL
  */
 struct pst_weight {
 	const uint8_t *data;
@@ -140,6 +141,7 @@ struct pst_weight {
 	uint32_t n_in;
 	uint32_t n_out;
 	size_t row_bytes;
+	const float *scale;
 	const float *bias;
 };
 
@@ -147,7 +149,8 @@ struct pst_weight {
  * struct pst_layer - one block
  * @router: {n_embd, n_expert}; n_out is 0 in a dense block
  * @gate, @up, @down: the dense block's matrices, or the shape of one expert's
- *	(data stays NULL: it comes from the store)
+ *	(data stays NULL: it comes from the store; scale is [n_expert] and bias
+ *	[n_expert][n_out] then)
  * @fused_gate_up: an expert's part 0 holds gate rows, then up rows
  */
 struct pst_layer {

@@ -36,19 +36,31 @@ static uint32_t group_by_expert(struct pst_fwd *f, uint32_t n)
 	return nr_ids;
 }
 
+/* One expert's scale and bias out of all experts'. */
+static void pick_expert(struct pst_weight *w, uint32_t expert,
+			const uint8_t *data)
+{
+	w->data = data;
+	if (w->scale)
+		w->scale += expert;
+	if (w->bias)
+		w->bias += (size_t)expert * w->n_out;
+}
+
 static void make_item(const struct pst_fwd *f, const struct pst_layer *l,
 		      const struct pst_expert *e, struct ffn_item *it)
 {
 	it->gate = l->gate;
 	it->up = l->up;
 	it->down = l->down;
-	it->gate.data = e->part[0];
+	pick_expert(&it->gate, e->expert, e->part[0]);
 	if (l->fused_gate_up) {
-		it->up.data = e->part[0] + l->gate.n_out * l->gate.row_bytes;
-		it->down.data = e->part[1];
+		pick_expert(&it->up, e->expert,
+			    e->part[0] + l->gate.n_out * l->gate.row_bytes);
+		pick_expert(&it->down, e->expert, e->part[1]);
 	} else {
-		it->up.data = e->part[1];
-		it->down.data = e->part[2];
+		pick_expert(&it->up, e->expert, e->part[1]);
+		pick_expert(&it->down, e->expert, e->part[2]);
 	}
 	it->row = f->first[e->expert];
 	it->nr = f->first[e->expert + 1] - it->row;

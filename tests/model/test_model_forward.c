@@ -1,0 +1,313 @@
+// SPDX-License-Identifier: MIT
+/*
+ * One sequence, one result: the batch, the threads, the slots and the order of
+ * arrival change no bit.
+ */
+#include <errno.h>
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "model_testing.h"
+
+#define NR_TOKENS 40
+#define ALL_CPU	  (PST_CPU_AVX2 | PST_CPU_AVX512 | PST_CPU_VNNI)
+
+static const char *const models[] = { "logits/llama-mixtral/model.gguf",
+				      "logits/olmoe/model.gguf" };
+
+static void make_tokens(uint32_t n_vocab, int32_t *tokens)
+{
+	uint64_t rng = 20261120;
+
+	for (int i = 0; i < NR_TOKENS; i++)
+		tokens[i] = (int32_t)(pst_rng_next(&rng) % n_vocab);
+}
+
+/* Logits of all tokens; heap. */
+static float *eval(const struct mbed_args *args, uint32_t *n_vocab)
+{
+	int32_t tokens[NR_TOKENS];
+	struct mbed b;
+	float *out;
+
+	mbed_open(&b, args);
+	*n_vocab = b.m->hp.n_vocab;
+	make_tokens(*n_vocab, tokens);
+	out = calloc((size_t)NR_TOKENS * *n_vocab, sizeof(*out));
+	assert_int_equal(mbed_eval(&b, tokens, NR_TOKENS, args->n_batch, out),
+			 0);
+	assert_int_equal(b.kv.n_used, NR_TOKENS);
+	mbed_close(&b);
+	return out;
+}
+
+static void check_bits(const struct mbed_args *args, const float *want)
+{
+	uint32_t n_vocab;
+	float *got = eval(args, &n_vocab);
+
+	for (size_t i = 0; i < (size_t)NR_TOKENS * n_vocab; i++) {
+		assert_true(isfinite(got[i]));
+		if (memcmp(&got[i], &want[i], sizeof(*got)))
+			fail_msg("%s: batch %u, %u threads, %u slots, kv %d: "
+				 "token %zu differs",
+				 args->path, args->n_batch, args->threads,
+				 args->nr_slots, args->kv, i / n_vocab);
+	}
+	free(got);
+}
+
+static void batch_threads_and_slots_change_no_bit(void **state)
+{
+	static const uint32_t batches[] = { 1, 7, 40 };
+	static const uint32_t masks[] = { 0, ALL_CPU };
+
+	for (size_t m = 0; m < PST_ARRAY_SIZE(models) * 4; m++) {
+		struct mbed_args args = { .n_ctx = 64,
+					  .n_batch = 40,
+					  .threads = 1,
+					  .nr_slots = 64,
+					  .cpu_mask = masks[m / 4],
+					  .kv = m & 2 ? PST_KV_F16
+						      : PST_KV_F32 };
+		char *path = mbed_data(models[m & 1]);
+		uint32_t n_vocab;
+		float *want;
+
+		args.path = path;
+		want = eval(&args, &n_vocab);
+		for (uint32_t t = 1; t <= 3; t++) {
+			for (size_t k = 0; k < 3; k++) {
+				args.threads = t;
+				args.n_batch = batches[k];
+				args.nr_slots = (t + (uint32_t)k) & 1 ? 0 : 9;
+				check_bits(&args, want);
+			}
+		}
+		free(want);
+		free(path);
+	}
+}
+
+static void arrival_in_any_order_changes_no_bit(void **state)
+{
+	char *path = mbed_data(models[0]);
+	struct mbed_args args = { .path = path,
+				  .n_ctx = 64,
+				  .n_batch = 40,
+				  .threads = 2,
+				  .nr_slots = 24,
+				  .cpu_mask = ALL_CPU,
+				  .kv = PST_KV_F32 };
+	uint32_t n_vocab;
+	float *want = eval(&args, &n_vocab);
+	char fault[64];
+
+	for (int seed = 1; seed <= 5; seed++) {
+		snprintf(fault, sizeof(fault),
+			 "seed=%d,shuffle=1,short=0.2,delay_us=50", seed);
+		args.fault = fault;
+		args.nr_slots = seed & 1 ? 3 : 24;
+		args.n_batch = seed & 1 ? 40 : 13;
+		check_bits(&args, want);
+	}
+	free(want);
+	free(path);
+}
+
+/* What comes after a token cannot change its logits. */
+static void a_token_does_not_see_the_future(void **state)
+{
+	char *path = mbed_data(models[1]);
+	struct mbed_args args = { .path = path,
+				  .n_ctx = 64,
+				  .n_batch = 40,
+				  .threads = 2,
+				  .nr_slots = 64,
+				  .cpu_mask = ALL_CPU,
+				  .kv = PST_KV_F32 };
+	int32_t tokens[NR_TOKENS];
+	uint32_t n_vocab;
+	float *want = eval(&args, &n_vocab);
+	float *got = calloc((size_t)NR_TOKENS * n_vocab, sizeof(*got));
+	struct mbed b;
+
+	mbed_open(&b, &args);
+	make_tokens(n_vocab, tokens);
+	for (int i = 20; i < NR_TOKENS; i++)
+		tokens[i] = 1;
+	assert_int_equal(mbed_eval(&b, tokens, NR_TOKENS, 40, got), 0);
+	assert_memory_equal(got, want, 20 * n_vocab * sizeof(*got));
+	assert_memory_not_equal(got + 21 * n_vocab, want + 21 * n_vocab,
+				n_vocab * sizeof(*got));
+	/* Back to position 20 and on with the right tokens. */
+	make_tokens(n_vocab, tokens);
+	b.kv.n_used = 20;
+	assert_int_equal(mbed_eval(&b, tokens + 20, 20, 7, got + 20 * n_vocab),
+			 0);
+	assert_memory_equal(got, want, NR_TOKENS * n_vocab * sizeof(*got));
+	mbed_close(&b);
+	free(got);
+	free(want);
+	free(path);
+}
+
+static int count_logits(void *ctx, uint32_t token, const float *logits)
+{
+	uint32_t *seen = ctx;
+
+	assert_int_equal(token, 37 + seen[0]);
+	seen[0]++;
+	return seen[0] == seen[1] ? -ECANCELED : 0;
+}
+
+static void only_the_logits_asked_for_are_given(void **state)
+{
+	char *path = mbed_data(models[0]);
+	struct mbed_args args = { .path = path,
+				  .n_ctx = 64,
+				  .n_batch = 40,
+				  .threads = 1,
+				  .nr_slots = 24,
+				  .cpu_mask = ALL_CPU,
+				  .kv = PST_KV_F32 };
+	uint32_t seen[2] = { 0, 0 };
+	int32_t tokens[NR_TOKENS];
+	struct pst_fwd_pass pass = { .tokens = tokens,
+				     .n = NR_TOKENS,
+				     .first_logits = 37,
+				     .logits = count_logits,
+				     .ctx = seen };
+	struct mbed b;
+
+	mbed_open(&b, &args);
+	make_tokens(b.m->hp.n_vocab, tokens);
+	pass.kv = &b.kv;
+	assert_int_equal(pst_fwd_run(b.f, &pass, NULL), 0);
+	assert_int_equal(seen[0], 3);
+	/* A callback that stops hands its value through. */
+	b.kv.n_used = 0;
+	seen[0] = 0;
+	seen[1] = 2;
+	assert_int_equal(pst_fwd_run(b.f, &pass, NULL), -ECANCELED);
+	assert_int_equal(seen[0], 2);
+	mbed_close(&b);
+	free(path);
+}
+
+/* A read that fails: the sequence is as before; then all works again. */
+static void a_failed_pass_leaves_the_sequence_alone(void **state)
+{
+	char *path = mbed_data(models[0]);
+	struct mbed_args args = { .path = path,
+				  .n_ctx = 64,
+				  .n_batch = 10,
+				  .threads = 2,
+				  .nr_slots = 3,
+				  .cpu_mask = ALL_CPU,
+				  .kv = PST_KV_F32 };
+	int32_t tokens[NR_TOKENS];
+	uint32_t n_vocab, failed = 0;
+	float *want = eval(&args, &n_vocab);
+	float *got = calloc((size_t)NR_TOKENS * n_vocab, sizeof(*got));
+
+	make_tokens(n_vocab, tokens);
+	for (uint32_t at = 2; at < 60; at += 3) {
+		struct mbed b;
+		char fault[32];
+
+		/* The trunk is read before, as one or a few reads. */
+		snprintf(fault, sizeof(fault), "eio_at=%u", at + 20);
+		args.fault = fault;
+		mbed_open(&b, &args);
+		for (uint32_t t = 0; t < NR_TOKENS; t += 10) {
+			float *out = got + (size_t)t * n_vocab;
+
+			if (!mbed_eval(&b, tokens + t, 10, 10, out))
+				continue;
+			failed++;
+			assert_int_equal(b.kv.n_used, t);
+			assert_int_equal(mbed_eval(&b, tokens + t, 10, 10, out),
+					 0);
+		}
+		assert_memory_equal(got, want,
+				    NR_TOKENS * n_vocab * sizeof(*got));
+		mbed_close(&b);
+	}
+	assert_true(failed >= 10);
+	free(got);
+	free(want);
+	free(path);
+}
+
+/* Every family, from a file whose tensors lie at any byte. */
+static void any_alignment_of_the_file_gives_the_same_bits(void **state)
+{
+	static const char *const archs[] = { "llama", "qwen2", "qwen3",
+					     "qwen3moe", "olmoe" };
+
+	for (size_t a = 0; a < PST_ARRAY_SIZE(archs); a++) {
+		struct mbed_args args = { .n_ctx = 64,
+					  .n_batch = 16,
+					  .threads = 1,
+					  .nr_slots = 16,
+					  .cpu_mask = ALL_CPU,
+					  .kv = PST_KV_F32 };
+		struct tiny_model tm;
+		uint32_t n_vocab;
+		float *want = NULL;
+
+		tm_init(&tm, archs[a], strchr(archs[a], 'o') != NULL);
+		for (uint32_t align = 32; align; align /= 2) {
+			char *path;
+
+			/* An odd offset to start with. */
+			tm.align = align;
+			tm_str(&tm, "%general.name",
+			       align & 1 ? "odd" : "even");
+			path = mbed_write(&tm);
+			args.path = path;
+			if (want)
+				check_bits(&args, want);
+			else
+				want = eval(&args, &n_vocab);
+			unlink(path);
+			free(path);
+		}
+		free(want);
+	}
+}
+
+static void kv_memory_is_refused_when_it_overflows(void **state)
+{
+	struct pst_hparams hp = {
+		.n_layers = 512, .n_head_kv = 4096, .hd_k = 4096, .hd_v = 4096
+	};
+
+	assert_int_equal(pst_kv_bytes(&hp, PST_KV_F32, UINT32_MAX), UINT64_MAX);
+	assert_int_equal(pst_kv_bytes(&hp, PST_KV_F16, 1), 512ULL << 26);
+	hp.n_layers = 1;
+	hp.n_head_kv = 1;
+	hp.hd_k = 3;
+	hp.hd_v = 5;
+	assert_int_equal(pst_kv_bytes(&hp, PST_KV_F16, 1), 128);
+	assert_int_equal(pst_kv_bytes(&hp, PST_KV_F32, 16), 192 + 320);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(batch_threads_and_slots_change_no_bit),
+		cmocka_unit_test(arrival_in_any_order_changes_no_bit),
+		cmocka_unit_test(a_token_does_not_see_the_future),
+		cmocka_unit_test(only_the_logits_asked_for_are_given),
+		cmocka_unit_test(a_failed_pass_leaves_the_sequence_alone),
+		cmocka_unit_test(any_alignment_of_the_file_gives_the_same_bits),
+		cmocka_unit_test(kv_memory_is_refused_when_it_overflows),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
