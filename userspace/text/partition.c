@@ -37,13 +37,19 @@ static int by_length(const void *pa, const void *pb, void *ctx)
 	return a < b ? -1 : a > b;
 }
 
+/*
+ * A text that is no UTF-8 could match inside a character and leave half of it
+ * to those who rely on whole ones.
+ */
 static bool is_candidate(const struct pst_vocab *v, uint32_t id)
 {
+	uint32_t len = v->tokens[id].text_len;
 	uint8_t t = v->types[id];
 
-	return v->tokens[id].text_len &&
+	return len &&
 	       (t == PST_TOKEN_CONTROL || t == PST_TOKEN_UNKNOWN ||
-		t == PST_TOKEN_USER);
+		t == PST_TOKEN_USER) &&
+	       text_utf8_valid(text_of(v, (int32_t)id), len);
 }
 
 static uint32_t collect(const struct pst_vocab *v, int32_t *ids,

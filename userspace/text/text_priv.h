@@ -206,6 +206,9 @@ uint32_t text_utf8_decode(const uint8_t *s, size_t len);
 /** text_utf8_encode() - at most 3 bytes, for code points below U+10000 */
 size_t text_utf8_encode(uint32_t cp, uint8_t *out);
 
+/** text_utf8_valid() - whole characters only? */
+bool text_utf8_valid(const uint8_t *s, size_t len);
+
 /**
  * text_utf8_repair() - replace what is not valid by U+FFFD
  * @out: NULL when @s is valid as it is, else heap, owned by the caller

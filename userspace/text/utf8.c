@@ -115,6 +115,11 @@ static size_t valid_prefix(const uint8_t *s, size_t len)
 	return i;
 }
 
+bool text_utf8_valid(const uint8_t *s, size_t len)
+{
+	return valid_prefix(s, len) == len;
+}
+
 /* One pass over the text; with @out NULL it only counts. */
 static size_t repair(const uint8_t *s, size_t len, uint8_t *out)
 {
@@ -146,7 +151,7 @@ int text_utf8_repair(const uint8_t *s, size_t len, uint8_t **out,
 
 	*out = NULL;
 	*out_len = len;
-	if (valid_prefix(s, len) == len)
+	if (text_utf8_valid(s, len))
 		return 0;
 	n = repair(s, len, NULL);
 	if (n > INT32_MAX)
