@@ -44,6 +44,33 @@ static void the_longest_token_is_cut_first(void **state)
 	pst_vocab_destroy(v);
 }
 
+/* A token of half a character must not cut a character in two. */
+static void a_token_that_is_no_utf8_is_not_cut(void **state)
+{
+	static const char *const halves[] = { "\xbd", "\xef\xbf", "\xef",
+					      "\xbf\xbd" };
+
+	for (size_t i = 0; i < PST_ARRAY_SIZE(halves); i++) {
+		struct text_vocab_plan p;
+		struct pst_vocab *v;
+
+		tv_init_spm(&p);
+		tv_add(&p, halves[i], PST_TOKEN_CONTROL, 0);
+		tv_add(&p, halves[i], PST_TOKEN_USER, 0);
+		gb_bool(&p.b, "tokenizer.ggml.add_space_prefix", false);
+		v = tv_create_ok(&p);
+		/* Not valid: becomes U+FFFD, three bytes from id 3 on. */
+		TV_CHECK(v, "\xff", PST_TOKENIZE_SPECIAL, 3 + 0xef, 3 + 0xbf,
+			 3 + 0xbd);
+		pst_vocab_destroy(v);
+		tv_init_bpe(&p, "gpt-2");
+		tv_add(&p, halves[i], PST_TOKEN_CONTROL, 0);
+		v = tv_create_ok(&p);
+		TV_CHECK(v, "\xff", PST_TOKENIZE_SPECIAL, 0xef, 0xbf, 0xbd);
+		pst_vocab_destroy(v);
+	}
+}
+
 static void white_space_beside_special_tokens_stays(void **state)
 {
 	struct text_vocab_plan p;
@@ -248,6 +275,7 @@ int main(void)
 	static const struct CMUnitTest tests[] = {
 		cmocka_unit_test(control_tokens_are_cut_only_when_asked_for),
 		cmocka_unit_test(the_longest_token_is_cut_first),
+		cmocka_unit_test(a_token_that_is_no_utf8_is_not_cut),
 		cmocka_unit_test(white_space_beside_special_tokens_stays),
 		cmocka_unit_test(phi_3_drops_white_space_behind_added_tokens),
 		cmocka_unit_test(ends_of_replies_are_known_by_id_and_by_text),

@@ -54,8 +54,8 @@ enum pst_engine_huge {
 /* On which NUMA node weights, keys and values lie. */
 enum pst_numa {
 	PST_NUMA_AUTO, /* the drive's node, if there are several and it fits */
-	PST_NUMA_OFF,  /* where the kernel puts them */
-	PST_NUMA_NODE  /* on numa_node or fail */
+	PST_NUMA_OFF, /* where the kernel puts them */
+	PST_NUMA_NODE /* on numa_node or fail */
 };
 
 /**

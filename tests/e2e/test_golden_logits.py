@@ -1,0 +1,105 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: MIT
+"""Logits against the references: every golden case of the families that are
+supported, on every level of instruction set that this machine has.
+
+Bounds: float weights 1e-9 (1e-6 with F16 keys and values); quantised weights
+1.5 times the error of llama.cpp, which rounds activations to 8 bits as well."""
+import array
+import os
+import sys
+
+import pst_e2e as e2e
+
+FAMILIES = ("llama", "qwen2", "qwen3", "qwen3moe", "olmoe")
+FLOATS = {"F32", "F16", "BF16"}
+# Types that must be computed; a case with others may be refused instead.
+TYPES = FLOATS | {"Q4_0", "Q4_1", "Q5_0", "Q5_1", "Q8_0", "Q2_K", "Q3_K",
+                  "Q4_K", "Q5_K", "Q6_K", "IQ4_NL", "IQ4_XS", "MXFP4"}
+# In the order of the levels, with the flags of /proc/cpuinfo that each needs.
+LEVELS = (("c", ()), ("avx2", ("avx2", "fma", "f16c")),
+          ("avx512", ("avx512f", "avx512bw", "avx512vl", "avx512dq")),
+          ("vnni", ("avx512_vnni",)))
+
+
+def levels():
+    with open("/proc/cpuinfo") as f:
+        flags = next((line.split() for line in f
+                      if line.startswith("flags")), [])
+    for name, needs in LEVELS:
+        if not set(needs) <= set(flags):
+            return
+        yield name
+
+
+def floats(data):
+    a = array.array("f")
+    a.frombytes(data)
+    if sys.byteorder == "big":
+        a.byteswap()
+    return a
+
+
+def nmse(ref, got):
+    """NaN and infinity anywhere make the result NaN or infinite."""
+    if len(ref) != len(got):
+        return float("inf")
+    return (sum((r - g) * (r - g) for r, g in zip(ref, got)) /
+            sum(r * r for r in ref))
+
+
+def bound(case, kv):
+    if set(case["weight_types"]) <= FLOATS:
+        return 1e-9 if kv == "f32" else 1e-6
+    return 1.5 * case["nmse_llamacpp_vs_true"]
+
+
+def check_unsupported(tap, name, case, p):
+    err = p.stderr.decode(errors="replace")
+    strange = set(case["weight_types"]) - TYPES
+    tap.check(p.returncode == 69 and err.count("\n") == 1 and
+              any(" %s:" % t in err for t in strange),
+              "%s: %s is refused by name" % (name, ", ".join(strange)),
+              "exit %d: %s" % (p.returncode, err.strip()))
+
+
+def check_case(tap, name, folder, case):
+    model = os.path.join(folder, case["files"][0])
+    tokens = os.path.join(folder, "tokens.json")
+    with open(os.path.join(folder, case["reference"]), "rb") as f:
+        ref = floats(f.read())
+    if not set(case["weight_types"]) <= TYPES:
+        p = e2e.run("logits", model, "--tokens", "1", "--out", "/dev/null")
+        if p.returncode:
+            check_unsupported(tap, name, case, p)
+            return
+    for cpu in levels():
+        for kv in ("f32", "f16"):
+            what = "%s, --cpu %s, --kv-type %s" % (name, cpu, kv)
+            try:
+                got = floats(e2e.logits(model, tokens, "--cpu", cpu,
+                                        "--kv-type", kv))
+                err = nmse(ref, got)
+            except RuntimeError as e:
+                tap.check(False, what, e)
+                continue
+            limit = bound(case, kv)
+            tap.check(err <= limit, what,
+                      "NMSE %.3g, at most %.3g" % (err, limit))
+            print("# NMSE %.3g of %.3g" % (err, limit))
+
+
+def main():
+    where = os.path.join(e2e.GOLDEN, "logits")
+    if not os.path.isdir(where):
+        where = os.path.join(e2e.DATA, "logits")
+    print("# references in " + where)
+    tap = e2e.Tap()
+    for name, folder, case in e2e.cases(where):
+        if case["arch"] in FAMILIES:
+            check_case(tap, name, folder, case)
+    tap.done()
+
+
+if __name__ == "__main__":
+    main()
