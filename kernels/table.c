@@ -14,6 +14,7 @@ static void fill_reference(struct pst_kernels *k)
 	pst_k_fill_dequant_q32_c(k);
 	pst_k_fill_dequant_k_c(k);
 	pst_k_fill_dequant_iq4_c(k);
+	pst_k_fill_dequant_k16_c(k);
 	pst_k_fill_mul_q8_c(k);
 	pst_k_fill_quantize_c(k);
 	pst_k_fill_vector_c(k);

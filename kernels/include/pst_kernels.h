@@ -29,10 +29,22 @@ enum pst_ktype {
 	PST_K_Q4_K = 12,
 	PST_K_Q5_K = 13,
 	PST_K_Q6_K = 14,
+	PST_K_IQ2_XXS = 16,
+	PST_K_IQ2_XS = 17,
+	PST_K_IQ3_XXS = 18,
+	PST_K_IQ1_S = 19,
 	PST_K_IQ4_NL = 20,
+	PST_K_IQ3_S = 21,
+	PST_K_IQ2_S = 22,
 	PST_K_IQ4_XS = 23,
+	PST_K_IQ1_M = 29,
 	PST_K_BF16 = 30,
+	PST_K_TQ1_0 = 34,
+	PST_K_TQ2_0 = 35,
 	PST_K_MXFP4 = 39,
+	PST_K_NVFP4 = 40, /* without the scale of the tensor */
+	PST_K_Q1_0 = 41,
+	PST_K_Q2_0 = 42,
 	PST_KTYPE_COUNT = 43
 };
 

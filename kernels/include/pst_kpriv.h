@@ -165,13 +165,12 @@ typedef void (*pst_k_dequant_fn)(float *y, const void *row, uint32_t n);
  */
 void pst_k_mul_dequant_c(const struct pst_kmul *m, pst_k_dequant_fn dequant);
 
-/*
- * Each of these puts its functions over what the table holds already. 
- */
+/* Each of these puts its functions over what the table holds already. */
 void pst_k_fill_dequant_float_c(struct pst_kernels *k);
 void pst_k_fill_dequant_q32_c(struct pst_kernels *k);
 void pst_k_fill_dequant_k_c(struct pst_kernels *k);
 void pst_k_fill_dequant_iq4_c(struct pst_kernels *k);
+void pst_k_fill_dequant_k16_c(struct pst_kernels *k);
 void pst_k_fill_mul_q8_c(struct pst_kernels *k);
 void pst_k_fill_quantize_c(struct pst_kernels *k);
 void pst_k_fill_vector_c(struct pst_kernels *k);

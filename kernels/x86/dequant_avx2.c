@@ -30,6 +30,9 @@ PST_K_INLINE void put_affine(float *y, __m128i codes, float d, float m)
 
 #include "dequant_x86_tmpl.h"
 
+#define MUL_DEQUANT pst_k_mul_dequant_avx2
+#include "dequant_k16_x86_tmpl.h"
+
 static void pst_k_dequant_f16_avx2(float *y, const void *row, uint32_t n)
 {
 	const uint8_t *p = row;
@@ -95,6 +98,7 @@ static void pst_k_mul_mxfp4_avx2(const struct pst_kmul *m)
 void pst_k_fill_dequant_avx2(struct pst_kernels *k)
 {
 	set_dequant(k);
+	set_k16(k);
 	k->types[PST_K_F16].dequant = pst_k_dequant_f16_avx2;
 	k->types[PST_K_BF16].dequant = pst_k_dequant_bf16_avx2;
 	k->types[PST_K_Q4_1].mul = pst_k_mul_q4_1_avx2;

@@ -125,9 +125,25 @@ static void scale_offsets(enum pst_ktype type, int off[2])
 		off[0] = 108;
 	} else if (type == PST_K_Q6_K) {
 		off[0] = 208;
-	} else if (type == PST_K_MXFP4) {
+	} else if (type == PST_K_TQ1_0) {
+		off[0] = 52;
+	} else if (type == PST_K_TQ2_0) {
+		off[0] = 64;
+	} else if (type == PST_K_MXFP4 || type == PST_K_NVFP4 ||
+		   type == PST_K_IQ1_M) {
 		off[0] = -1;
 	}
+}
+
+/* The scale of IQ1_M lies in the upper nibbles of four words. */
+static void rnd_iq1_m_scale(uint8_t *words, bool plain)
+{
+	uint16_t h = rnd_scale(plain);
+	int j;
+
+	for (j = 0; j < 4; j++)
+		words[2 * j + 1] = (uint8_t)((words[2 * j + 1] & 15) |
+					     (h >> 4 * j & 15) << 4);
 }
 
 static void rnd_value(uint8_t *p, enum pst_ktype type, bool plain)
@@ -180,6 +196,8 @@ void rnd_blocks(uint8_t *p, enum pst_ktype type,
 		}
 		if (type == PST_K_MXFP4)
 			p[0] = (uint8_t)(kind < 3 ? kind : 110 + rnd_below(20));
+		else if (type == PST_K_IQ1_M)
+			rnd_iq1_m_scale(p + 48, plain);
 	}
 }
 

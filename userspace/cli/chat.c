@@ -1,16 +1,18 @@
 // SPDX-License-Identifier: MIT
 /*
- * Chat in its simplest form: a few prompt shapes, recognised by the control
- * tokens that a vocabulary has.  A model with none of them completes text.
+ * Chat in its simplest form: a few prompt shapes, recognised by a marker in the
+ * model's chat template or vocabulary.  A model with none of them completes
+ * text.
  */
 #include <stdlib.h>
 #include <string.h>
 
 #include "cli.h"
+#include "gguf.h"
 #include "tokenizer.h"
 
 struct shape {
-	const char *marker; /* token that gives the shape away */
+	const char *marker; /* text that gives the shape away */
 	struct cli_chat chat;
 };
 
@@ -22,7 +24,7 @@ static const struct shape shapes[] = {
 	    .user_open = "<|im_start|>user\n",
 	    .user_close = "<|im_end|>\n",
 	    .reply_open = "<|im_start|>assistant\n",
-	    .reply_close = "\n" } },
+	    .reply_close = "<|im_end|>\n" } },
 	{ "<|start_header_id|>",
 	  { .name = "llama3",
 	    .sys_open = "<|start_header_id|>system<|end_header_id|>\n\n",
@@ -30,8 +32,8 @@ static const struct shape shapes[] = {
 	    .user_open = "<|start_header_id|>user<|end_header_id|>\n\n",
 	    .user_close = "<|eot_id|>",
 	    .reply_open = "<|start_header_id|>assistant<|end_header_id|>\n\n",
-	    .reply_close = "" } },
-	{ "<|endofprompt|>",
+	    .reply_close = "<|eot_id|>" } },
+	{ "<|user|>",
 	  { .name = "user/assistant",
 	    .sys_open = "<|system|>\n",
 	    .sys_close = "\n",
@@ -51,13 +53,27 @@ static const struct shape shapes[] = {
 
 static const struct cli_chat no_shape;
 
+/* The template says it best; a vocabulary without one gives it away by the
+ * control tokens that it has.
+ */
+static bool suggests(const struct pst_str *template, const struct pst_vocab *v,
+		     const char *marker)
+{
+	size_t len = strlen(marker);
+
+	if (template->len)
+		return memmem(template->s, template->len, marker, len);
+	return pst_vocab_find(v, marker, len) >= 0;
+}
+
 const struct cli_chat *cli_chat_find(const struct pst_engine *e)
 {
-	const struct pst_vocab *v = pst_engine_vocab(e);
+	struct pst_str template = { 0 };
 
+	pst_gguf_get_str(pst_engine_gguf(e), "tokenizer.chat_template",
+			 &template);
 	for (size_t i = 0; i < PST_ARRAY_SIZE(shapes); i++)
-		if (pst_vocab_find(v, shapes[i].marker,
-				   strlen(shapes[i].marker)) >= 0)
+		if (suggests(&template, pst_engine_vocab(e), shapes[i].marker))
 			return &shapes[i].chat;
 	return &no_shape;
 }

@@ -196,6 +196,8 @@ static int chat_loop(struct run *r)
 
 		fputs("> ", stderr);
 		n = getline(&line, &cap, stdin);
+		if (n <= 0)
+			fputc('\n', stderr);
 		if (n <= 0 || line[0] == '\n')
 			break;
 		if (line[n - 1] == '\n')
@@ -245,6 +247,9 @@ int cmd_run(struct cli_opts *o)
 	if (rc)
 		return rc;
 	r.chat = cli_chat_find(r.e);
+	if (!o->raw && !r.chat->name)
+		cli_error("this model's chat form is not known: plain "
+			  "completion");
 	rc = pst_sampler_create(&o->sample, pst_engine_nr_vocab(r.e),
 				&r.sampler);
 	if (!rc)

@@ -4,6 +4,7 @@
  */
 #include <errno.h>
 #include <signal.h>
+#include <stdatomic.h>
 #include <string.h>
 #include <unistd.h>
 
@@ -63,14 +64,19 @@ int cli_fail(int err, const struct pst_diag *d)
 	return exit_code(err);
 }
 
-/* Only async-signal-safe calls here: the process ends in it. */
+/* Only async-signal-safe calls here: the process ends in it.  Several threads
+ * may come at once: the first one speaks.
+ */
 static void on_bus(int sig)
 {
 	static const char text[] =
 		"penstock: a mapped model file can no longer be read: it was "
 		"truncated, or its drive failed\n";
+	static atomic_flag entered = ATOMIC_FLAG_INIT;
 
 	(void)sig;
+	while (atomic_flag_test_and_set(&entered))
+		pause();
 	(void)!write(STDERR_FILENO, text, sizeof(text) - 1);
 	_exit(EXIT_DRIVE);
 }

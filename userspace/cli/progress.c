@@ -60,7 +60,9 @@ void cli_bar_update(struct cli_bar *b, const char *stage, uint64_t done,
 	}
 	if (now - b->last_ns < REDRAW_NS && !last)
 		return;
-	if (now - b->start_ns < SHOW_AFTER_NS && !last && !b->active)
+	/* What is over at once needs no bar. */
+	if (b->mode != PROGRESS_JSON && !b->active &&
+	    now - b->start_ns < SHOW_AFTER_NS)
 		return;
 	b->last_ns = now;
 	if (b->mode == PROGRESS_JSON) {

@@ -240,13 +240,21 @@ static void pin_all(struct pst_pool *p, const uint32_t *cpus)
 		pin(p->workers[i].thread, cpus[i]);
 }
 
-/* Signals are the main thread's: workers start with all blocked. */
+/*
+ * Signals are the main thread's: workers start with all blocked but those that
+ * a thread raises by what it does.  While one of these is blocked the kernel
+ * kills instead of calling the handler, as for a mapped file that shrank.
+ */
 static int start_workers(struct pst_pool *p, uint32_t nr_workers)
 {
 	sigset_t all, old;
 	int ret = 0;
 
 	sigfillset(&all);
+	sigdelset(&all, SIGBUS);
+	sigdelset(&all, SIGSEGV);
+	sigdelset(&all, SIGFPE);
+	sigdelset(&all, SIGILL);
 	pthread_sigmask(SIG_SETMASK, &all, &old);
 	while (p->nr_workers < nr_workers && !ret) {
 		struct worker *w = &p->workers[p->nr_workers];
