@@ -11,6 +11,7 @@
 
 #include <cmocka.h>
 
+#include "alloc_hook.h"
 #include "gguf_check.h"
 #include "model.h"
 #include "tiny_model.h"
@@ -202,26 +203,32 @@ static void transposed_matrices_are_refused(void **state)
 /* Types of the format that the container takes and no kernel computes. */
 static void types_without_a_kernel_are_unsupported(void **state)
 {
-	static const struct {
-		uint32_t id;
-		const char *name;
-	} types[] = { { 9, "Q8_1" }, { 24, "I8" },    { 26, "I32" },
-		      { 28, "F64" }, { 40, "NVFP4" }, { 42, "Q2_0" } };
 	static const char *const where[] = {
 		"token_embd.weight",	     "output.weight",
 		"blk.0.attn_q.weight",	     "blk.1.attn_output.weight",
 		"blk.0.ffn_gate_inp.weight", "blk.1.ffn_up_exps.weight"
 	};
+	struct pst_kernels k;
+	uint32_t nr = 0;
 
-	for (size_t t = 0; t < PST_ARRAY_SIZE(types); t++) {
+	pst_kernels_init(&k, 0);
+	for (uint32_t id = 0; id < 256; id++) {
+		const struct pst_gguf_type *ty = pst_gguf_type(id);
+
+		if (!ty || TM_EMBD % ty->block_elems ||
+		    (id < PST_KTYPE_COUNT && k.types[id].block_elems))
+			continue;
 		for (size_t w = 0; w < PST_ARRAY_SIZE(where); w++) {
 			struct tiny_model tm;
 
 			tm_init(&tm, "qwen3moe", true);
-			tm_tensor(&tm, where[w])->type = types[t].id;
-			refused(&tm, -ENOTSUP, where[w], types[t].name);
+			tm_tensor(&tm, where[w])->type = id;
+			refused(&tm, -ENOTSUP, where[w], ty->name);
 		}
+		nr++;
 	}
+	/* Integers and the formats of activations are never weights. */
+	assert_true(nr >= 6);
 }
 
 static void vectors_must_be_f32(void **state)
@@ -377,6 +384,44 @@ static void trunk_extents_cover_the_trunk_once(void **state)
 	}
 }
 
+static void every_failed_allocation_is_an_error(void **state)
+{
+	struct tiny_model tm;
+	struct pst_kernels k;
+	struct opened o;
+	uint64_t nr, failed = 0;
+
+	pst_kernels_init(&k, 0);
+	tm_init(&tm, "qwen3moe", true);
+	o.file = tm_build(&tm, &o.size);
+	assert_int_equal(pst_gguf_open_mem(o.file, o.size, &o.g, NULL), 0);
+	alloc_hook_reset();
+	{
+		struct pst_model *m;
+
+		assert_int_equal(pst_model_create(o.g, &k, &m, NULL), 0);
+		pst_model_destroy(m);
+	}
+	nr = alloc_hook_nr();
+	for (uint64_t i = 1; i <= nr; i++) {
+		struct pst_model *m = NULL;
+		struct pst_diag d;
+
+		pst_diag_init(&d);
+		alloc_hook_fail_at(i);
+		if (!pst_model_create(o.g, &k, &m, &d)) {
+			pst_model_destroy(m);
+			continue;
+		}
+		assert_null(m);
+		assert_int_equal(d.err, -ENOMEM);
+		failed++;
+	}
+	assert_int_equal(failed, nr);
+	alloc_hook_reset();
+	opened_close(&o);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -396,6 +441,7 @@ int main(void)
 		cmocka_unit_test(other_tensors_are_ignored),
 		cmocka_unit_test(the_architecture_must_be_a_known_string),
 		cmocka_unit_test(trunk_extents_cover_the_trunk_once),
+		cmocka_unit_test(every_failed_allocation_is_an_error),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -7,6 +7,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "alloc_hook.h"
 #include "store_testing.h"
 
 static const struct sshape small = { .nr_layers = 2,
@@ -233,6 +234,44 @@ static void short_reads_and_eagain_leave_no_trace(void **state)
 	sbed_close(&b);
 }
 
+static void every_failed_allocation_is_an_error(void **state)
+{
+	struct pst_store_args args = { .mode = PST_STORE_STREAM,
+				       .nr_layers = 2,
+				       .nr_experts = 8,
+				       .nr_slots = 4,
+				       .nr_per_token = 8,
+				       .huge = PST_MEM_SMALL,
+				       .node = -1,
+				       .split_bytes = 4096 };
+	struct pst_store *s = NULL;
+	uint64_t nr, failed = 0;
+	struct sbed b;
+
+	open_with(&b, NULL);
+	args.layers = b.layers;
+	args.io = b.io;
+	for (uint32_t p = 0; pst_policy_name(p); p++) {
+		args.policy = pst_policy_find(pst_policy_name(p));
+		alloc_hook_reset();
+		assert_int_equal(pst_store_create(&args, &s, NULL), 0);
+		nr = alloc_hook_nr();
+		pst_store_destroy(s);
+		for (uint64_t i = 1; i <= nr; i++) {
+			s = NULL;
+			alloc_hook_fail_at(i);
+			if (pst_store_create(&args, &s, NULL)) {
+				assert_null(s);
+				failed++;
+			}
+			pst_store_destroy(s);
+		}
+		assert_true(failed >= nr - 1);
+	}
+	alloc_hook_reset();
+	sbed_close(&b);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -250,6 +289,7 @@ int main(void)
 		cmocka_unit_test(load_all_tells_the_error),
 		cmocka_unit_test(a_file_that_shrank_is_an_error),
 		cmocka_unit_test(short_reads_and_eagain_leave_no_trace),
+		cmocka_unit_test(every_failed_allocation_is_an_error),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

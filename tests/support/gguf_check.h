@@ -1,14 +1,19 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Opens what a builder made and says what the parser thought of it; for cmocka
- * tests, which include cmocka.h before.
+ * Opens what a builder made and says what the parser thought of it.
  */
 #ifndef PST_GGUF_CHECK_H
 #define PST_GGUF_CHECK_H
 
 #include <errno.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
+
+#include <cmocka.h>
 
 #include "gguf_builder.h"
 

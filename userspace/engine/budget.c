@@ -108,7 +108,8 @@ static void plan_fixed(const struct pst_engine *e, struct pst_plan *p)
 	if (p->kv != UINT64_MAX)
 		p->kv = pst_align_up(p->kv, 2 * PST_MIB);
 	base = p->process + p->trunk;
-	p->batch_size = e->opts.batch_size;
+	/* A chunk never holds more tokens than the context. */
+	p->batch_size = PST_MIN(e->opts.batch_size, p->ctx_size);
 	if (!p->batch_size) {
 		uint64_t room = p->ram > base ? p->ram - base : 0;
 

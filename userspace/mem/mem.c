@@ -34,6 +34,11 @@ static int bind_node(void *addr, uint64_t size_bytes, int node,
 	if (!mbind(addr, size_bytes, MPOL_BIND, mask, NODES_MAX + 1, 0))
 		return 0;
 	ret = -errno;
+	if (ret == -EINVAL)
+		return pst_diag_set(diag, ret,
+				    "NUMA node %d is not there or has no "
+				    "memory",
+				    node);
 	return pst_diag_set(diag, ret == -ENOMEM ? ret : -EINVAL,
 			    "cannot bind %llu MiB to NUMA node %d: %s",
 			    (unsigned long long)(size_bytes / PST_MIB), node,
