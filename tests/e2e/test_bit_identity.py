@@ -13,6 +13,7 @@ import pst_e2e as e2e
 SEED = int(os.environ.get("PENSTOCK_SEED", "20261120"))
 MODELS = ("llama-mixtral", "olmoe", "qwen3moe-split", "q-qwen3moe-Q4_K",
           "q-qwen3moe-Q8_0", "q-qwen3moe-Q6_K")
+POLICIES = ("default", "adaptive", "cycle", "lru", "lfu", "s3fifo")
 ARCHS = ("llama", "qwen3moe", "olmoe")
 
 
@@ -34,6 +35,7 @@ def variants(case, rng):
         "--direct": ["on", "off"],
         "--queue-depth": ["1", "4", "64"],
         "--huge-pages": ["thp", "off"],
+        "--cache-policy": POLICIES,
         "--io-fault": ["seed=%d,shuffle=1" % rng.randrange(1 << 30),
                        "seed=%d,delay_us=300" % rng.randrange(1 << 30),
                        "seed=%d,short=0.3,eagain=0.2,shuffle=1,delay_us=100"
@@ -46,6 +48,9 @@ def variants(case, rng):
                                               ["uring", "pread"],
                                               axes["--batch-size"]):
         yield ["--expert-cache", cache, "--io", io, "--batch-size", batch]
+    for policy, cache in itertools.product(POLICIES,
+                                           axes["--expert-cache"]):
+        yield ["--expert-cache", cache, "--cache-policy", policy]
     for _ in range(12):
         opts = []
         for name, values in axes.items():

@@ -17,7 +17,7 @@ FLOATS = {"F32", "F16", "BF16"}
 TYPES = FLOATS | {"Q4_0", "Q4_1", "Q5_0", "Q5_1", "Q8_0", "Q2_K", "Q3_K",
                   "Q4_K", "Q5_K", "Q6_K", "IQ4_NL", "IQ4_XS", "MXFP4",
                   "IQ1_S", "IQ1_M", "IQ2_XXS", "IQ2_XS", "IQ2_S", "IQ3_XXS",
-                  "IQ3_S", "TQ1_0", "TQ2_0", "Q1_0", "Q2_0"}
+                  "IQ3_S", "TQ1_0", "TQ2_0", "Q1_0", "Q2_0", "NVFP4"}
 # In the order of the levels, with the flags of /proc/cpuinfo that each needs.
 LEVELS = (("c", ()), ("avx2", ("avx2", "fma", "f16c")),
           ("avx512", ("avx512f", "avx512bw", "avx512vl", "avx512dq")),

@@ -3,16 +3,17 @@
  * Fuzz target over everything that reads a model's untrusted bytes: container,
  * vocabulary, hyper-parameters and tensor table.  What was accepted is used:
  * every pair is read through every typed access, every tensor's first and last
- * byte is touched, text goes through the tokenizer and back.
+ * byte is touched, text goes through the tokenizer and back, and small models
+ * compute a few tokens from the mapping.
  *
  * Built with libFuzzer by scripts/fuzz; with fuzz_replay.c it replays files.
  */
 #include <stdlib.h>
 #include <string.h>
 
+#include "forward.h"
 #include "fuzz.h"
 #include "gguf.h"
-#include "model.h"
 #include "tokenizer.h"
 
 /* Bounds the work on one input, not what may be in it. */
@@ -137,6 +138,81 @@ static void use_model(const struct pst_model *m)
 		abort();
 }
 
+static int take_logits(void *ctx, uint32_t token, const float *logits)
+{
+	const uint32_t *nr_vocab = ctx;
+
+	for (uint32_t i = 0; i < *nr_vocab; i++)
+		use_byte(logits[i] > 0.0f);
+	return 0;
+}
+
+/* What a pass works in; all zero before. */
+struct runner {
+	struct pst_pool *pool;
+	struct pst_fwd *f;
+	struct pst_store *store;
+	struct pst_kv kv;
+};
+
+static int runner_init(struct runner *r, const struct pst_kernels *k,
+		       struct pst_model *m)
+{
+	const struct pst_hparams *hp = &m->hp;
+	struct pst_trunk_args trunk = { .use_map = true };
+	struct pst_fwd_args fwd = { .model = m,
+				    .kernels = k,
+				    .n_batch = 2,
+				    .n_ctx = 4,
+				    .huge = PST_MEM_SMALL,
+				    .node = -1 };
+	struct pst_kv_args kv = { .n_ctx = 4,
+				  .huge = PST_MEM_SMALL,
+				  .node = -1 };
+	struct pst_store_args store = { .mode = PST_STORE_MMAP,
+					.layers = m->experts,
+					.nr_layers = hp->n_layers,
+					.nr_experts = hp->n_expert,
+					.policy = pst_policy_find("lru") };
+
+	if (pst_pool_create(1, false, &r->pool))
+		return -1;
+	fwd.pool = r->pool;
+	/* Bounds the time of an input, not what may be in it. */
+	if (hp->n_layers > 4 || pst_fwd_bytes(&fwd) > 4 * PST_MIB ||
+	    pst_kv_bytes(hp, kv.type, kv.n_ctx) > 4 * PST_MIB ||
+	    pst_model_load_trunk(m, &trunk, NULL) ||
+	    pst_fwd_create(&fwd, &r->f, NULL) ||
+	    pst_kv_init(&r->kv, hp, &kv, NULL))
+		return -1;
+	if (hp->n_expert && pst_store_create(&store, &r->store, NULL))
+		return -1;
+	pst_fwd_set_store(r->f, r->store);
+	return 0;
+}
+
+static void run_model(const struct pst_kernels *k, struct pst_model *m)
+{
+	int32_t tokens[] = { 0, (int32_t)m->hp.n_vocab - 1, 0 };
+	struct runner r = { .pool = NULL };
+	struct pst_fwd_pass pass = { .kv = &r.kv,
+				     .tokens = tokens,
+				     .n = 2,
+				     .logits = take_logits,
+				     .ctx = &m->hp.n_vocab };
+
+	if (!runner_init(&r, k, m)) {
+		pst_fwd_run(r.f, &pass, NULL);
+		pass.tokens += 2;
+		pass.n = 1;
+		pst_fwd_run(r.f, &pass, NULL);
+	}
+	pst_store_destroy(r.store);
+	pst_kv_fini(&r.kv);
+	pst_fwd_destroy(r.f);
+	pst_pool_destroy(r.pool);
+}
+
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
 	struct pst_kernels k;
@@ -165,6 +241,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	pst_diag_init(&d);
 	if (!pst_model_create(g, &k, &m, &d)) {
 		use_model(m);
+		run_model(&k, m);
 		pst_model_destroy(m);
 	} else if (!d.err || !d.text[0]) {
 		abort();

@@ -247,6 +247,35 @@ static void vectors_must_be_f32(void **state)
 	}
 }
 
+/* A file that aligns its tensors to one byte. */
+static void vectors_off_a_multiple_of_4_are_unsupported(void **state)
+{
+	struct tiny_model tm;
+	uint32_t refusals = 0;
+
+	tm_init(&tm, "qwen2", false);
+	tm.align = 1;
+	for (uint32_t i = 1; i <= 4; i++) {
+		char name[8] = "xxxx";
+		struct pst_diag d;
+		struct bound b;
+		int rc;
+
+		/* The data follows the header, however long it is. */
+		name[i] = 0;
+		tm_str(&tm, "%general.name", name);
+		rc = bind(&tm, &b, &d);
+		assert_int_equal(rc == 0, d.err == 0);
+		if (rc) {
+			assert_int_equal(rc, -ENOTSUP);
+			assert_non_null(strstr(d.text, "aligned to 4"));
+			refusals++;
+		}
+		unbind(&b);
+	}
+	assert_int_equal(refusals, 3);
+}
+
 static void quantised_matrices_bind_with_their_row_size(void **state)
 {
 	struct tiny_model tm;
@@ -434,6 +463,7 @@ int main(void)
 		cmocka_unit_test(transposed_matrices_are_refused),
 		cmocka_unit_test(types_without_a_kernel_are_unsupported),
 		cmocka_unit_test(vectors_must_be_f32),
+		cmocka_unit_test(vectors_off_a_multiple_of_4_are_unsupported),
 		cmocka_unit_test(quantised_matrices_bind_with_their_row_size),
 		cmocka_unit_test(fused_forms_bind_to_the_same_shapes),
 		cmocka_unit_test(an_optional_bias_is_checked_when_it_is_there),

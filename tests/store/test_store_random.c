@@ -129,8 +129,8 @@ static void hits_and_misses_are_those_of_lru(void **state)
 		struct pst_diag d;
 		struct sbed b;
 
-		/* With room for a token, the default is lru as well. */
-		shape.policy = life & 1 ? "default" : "lru";
+		/* With room for a token, cycle is lru as well. */
+		shape.policy = life & 1 ? "cycle" : "lru";
 		shape.nr_per_token = life & 1 ? shape.nr_slots : UINT32_MAX;
 		sbed_open(&b, &shape);
 		pst_diag_init(&d);
@@ -165,15 +165,20 @@ static void abandon(struct sbed *b, uint64_t *rng, uint32_t layer,
 		    const uint32_t *ids, uint32_t nr)
 {
 	struct pst_expert e;
-	uint32_t steps = below(rng, nr + 1);
+	uint32_t steps = below(rng, nr + 1), held = 0;
 
 	pst_store_begin(b->s, layer, ids, nr);
 	for (uint32_t i = 0; i < steps; i++) {
-		if (pst_store_take(b->s, &e, 1, below(rng, 2), NULL) != 1)
+		/* Who holds every slot must not wait for another. */
+		bool wait = below(rng, 2) && held < b->shape.nr_slots;
+
+		if (pst_store_take(b->s, &e, 1, wait, NULL) != 1)
 			break;
 		sbed_check(b, layer, &e);
 		if (below(rng, 4))
 			pst_store_done(b->s, e.expert);
+		else
+			held++;
 		sbed_invariants(b);
 	}
 	pst_store_end(b->s);

@@ -18,6 +18,8 @@ static inline uint64_t test_seed(void)
 	uint64_t seed = env ? strtoull(env, NULL, 0) : pst_now_ns();
 
 	printf("PENSTOCK_SEED=%" PRIu64 "\n", seed);
+	/* Also before an abort. */
+	fflush(stdout);
 	return seed;
 }
 

@@ -284,10 +284,32 @@ static void put_tensor(const struct tiny_model *m, struct gguf_builder *b,
 	free(bytes);
 }
 
+/* The weights depend on the seed and the tensor, not on the order. */
+static void put_tensors(const struct tiny_model *m, struct gguf_builder *b)
+{
+	for (int pass = m->vectors_first ? 0 : 2; pass < 3; pass++) {
+		for (uint32_t i = 0; i < m->nr_tensors; i++) {
+			const struct tm_tensor *t = &m->tensors[i];
+			uint64_t rng = m->seed + i;
+			bool now = !m->vectors_first ||
+				   (pass == 0) == (t->nr_dims == 1);
+
+			if (now && pass != 1)
+				put_tensor(m, b, t, &rng);
+		}
+		if (pass == 1)
+			gb_tensor(b,
+				  &(struct gb_tensor){ .name = "stray",
+						       .type = 24,
+						       .nr_dims = 1,
+						       .ne = { 1 } },
+				  NULL, 1);
+	}
+}
+
 uint8_t *tm_build(const struct tiny_model *m, size_t *size)
 {
 	struct gguf_builder b;
-	uint64_t rng = m->seed;
 
 	gb_init(&b);
 	b.align = m->align;
@@ -297,7 +319,6 @@ uint8_t *tm_build(const struct tiny_model *m, size_t *size)
 		put_kv(&b, &m->kvs[i]);
 	if (!m->no_vocab)
 		put_vocab(&b);
-	for (uint32_t i = 0; i < m->nr_tensors; i++)
-		put_tensor(m, &b, &m->tensors[i], &rng);
+	put_tensors(m, &b);
 	return gb_finish(&b, size);
 }

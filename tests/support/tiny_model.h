@@ -33,6 +33,7 @@ struct tm_tensor {
  * struct tiny_model - the pairs and tensors of a model on their way to a file
  * @seed: of the weights
  * @zero_router: the router's weights are zero: all experts tie
+ * @vectors_first: order of the data: vectors, one stray byte, the rest
  * @no_vocab: leave tokenizer.* out
  * @align: of the data section, 0 stands for 32
  */
@@ -44,6 +45,7 @@ struct tiny_model {
 	uint32_t nr_tensors;
 	uint64_t seed;
 	bool zero_router;
+	bool vectors_first;
 	bool no_vocab;
 	uint32_t align;
 };

@@ -287,7 +287,7 @@ static void offsets_past_the_file_are_refused(void **state)
 	       "beyond");
 }
 
-static void the_last_byte_of_the_file_may_be_used(void **state)
+static void the_last_byte_of_the_file_is_the_last(void **state)
 {
 	struct gguf_builder b = { 0 };
 	struct opened o;
@@ -299,6 +299,11 @@ static void the_last_byte_of_the_file_may_be_used(void **state)
 	open_ok(&b, &o);
 	assert_int_equal(pst_gguf_tensor(o.g, 0)->off_bytes + 33, o.size);
 	opened_close(&o);
+	gb_tensor(&b,
+		  &(struct gb_tensor){
+			  .name = "t", .type = 24, .nr_dims = 1, .ne = { 33 } },
+		  NULL, 32);
+	open_refused(&b, -EBADMSG, "beyond");
 }
 
 static void misaligned_offsets_are_refused(void **state)
@@ -506,7 +511,7 @@ int main(void)
 		cmocka_unit_test(claimed_name_lengths_are_refused),
 		cmocka_unit_test(a_name_twice_is_refused),
 		cmocka_unit_test(offsets_past_the_file_are_refused),
-		cmocka_unit_test(the_last_byte_of_the_file_may_be_used),
+		cmocka_unit_test(the_last_byte_of_the_file_is_the_last),
 		cmocka_unit_test(misaligned_offsets_are_refused),
 		cmocka_unit_test(the_files_alignment_is_obeyed),
 		cmocka_unit_test(other_alignments_are_refused),

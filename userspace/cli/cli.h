@@ -56,6 +56,7 @@ enum cli_progress {
 #define OPT_BENCH   (1u << 9)
 #define OPT_OUTFILE (1u << 10) /* --out */
 #define OPT_TABLE   (1u << 11) /* -o with md: a single table */
+#define OPT_TRACE   (1u << 12) /* trace */
 
 /* Progress: a bar on a terminal, lines of JSON, or nothing. */
 struct cli_bar {
@@ -95,6 +96,8 @@ struct cli_opts {
 	const char *tensor;
 	const char *f32;
 	const char *against;
+	const char *caches; /* trace: a list */
+	const char *policies; /* trace: a list */
 	uint32_t max_tokens;
 	uint32_t prompt_tokens;
 	uint32_t gen_tokens;
@@ -302,6 +305,7 @@ int cmd_plan(struct cli_opts *o);
 int cmd_doctor(struct cli_opts *o);
 int cmd_perplexity(struct cli_opts *o);
 int cmd_bench(struct cli_opts *o);
+int cmd_trace(struct cli_opts *o);
 int cmd_completion(struct cli_opts *o);
 
 #endif

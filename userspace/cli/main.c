@@ -27,6 +27,8 @@ static const struct cli_cmd cmds[] = {
 	  OPT_ENGINE | OPT_OUTPUT | OPT_FILE, 1, 1, cmd_perplexity },
 	{ "tokenize", "MODEL", "text on stdin to a JSON array of token ids",
 	  OPT_TOKENS | OPT_FILE, 1, 1, cmd_tokenize },
+	{ "trace", "replay TRACE", "hit rates of policies on a routing trace",
+	  OPT_OUTPUT | OPT_TRACE, 2, 2, cmd_trace },
 	{ "completion", "SHELL", "completion script for bash, zsh or fish", 0,
 	  1, 1, cmd_completion },
 	{ "help", "[VERB]", "this text, or a verb's options", 0, 0, 1,

@@ -77,6 +77,12 @@ int pst_gguf_open_parts(struct pst_gguf *g, uint64_t split_no,
 				       "split.count is not an integer");
 	if (count <= 1 && (split_no == UINT64_MAX || !split_no))
 		return 0;
+	if (split_no == UINT64_MAX)
+		return pst_diag_set_at(diag, -EBADMSG, first, UINT64_MAX,
+				       "split.count is %" PRIu64
+				       ", but split.no is missing or not an "
+				       "integer",
+				       count);
 	if (split_no != 0)
 		return pst_diag_set_at(diag, -EBADMSG, first, UINT64_MAX,
 				       "this is a later part of a split model: "

@@ -84,6 +84,18 @@ static bool check_type(struct binder *b, const struct pst_gguf_tensor *t)
 	return false;
 }
 
+/* What is read as floats; a file may align its tensors to less. */
+static bool check_floats(struct binder *b, const struct pst_gguf_tensor *t)
+{
+	if (t->type != PST_K_F32)
+		fail(b, -ENOTSUP, "is not F32");
+	else if (t->off_bytes % sizeof(float))
+		fail(b, -ENOTSUP, "is not aligned to 4 bytes: not supported");
+	else
+		return true;
+	return false;
+}
+
 /* An F32 vector under b->name; Return: whether it is there. */
 static bool bind_vec(struct binder *b, uint64_t n, bool required,
 		     const float **dst)
@@ -97,11 +109,8 @@ static bool bind_vec(struct binder *b, uint64_t n, bool required,
 			fail(b, -EBADMSG, "is missing");
 		return false;
 	}
-	if (t->type != PST_K_F32) {
-		fail(b, -ENOTSUP, "is not F32");
-		return false;
-	}
-	if (!check_shape(b, t, (struct shape){ { n, 1, 1 } }))
+	if (!check_floats(b, t) ||
+	    !check_shape(b, t, (struct shape){ { n, 1, 1 } }))
 		return false;
 	add_ref(b, t, 0, (const void **)dst);
 	return true;
@@ -179,11 +188,9 @@ static void bind_fused_qkv(struct binder *b, struct pst_layer *l,
 	layer_name(b, "attn_qkv.bias");
 	bias = find(b, b->name);
 	if (bias &&
-	    (bias->type != PST_K_F32 ||
-	     !check_shape(b, bias, (struct shape){ { nq + nk + nv, 1, 1 } }))) {
-		fail(b, -EBADMSG, "is no F32 vector of the right length");
+	    (!check_floats(b, bias) ||
+	     !check_shape(b, bias, (struct shape){ { nq + nk + nv, 1, 1 } })))
 		return;
-	}
 	for (int i = 0; i < 3; i++) {
 		layer_vec(b, "attn_qkv.scale", 1, false, &w[i]->scale);
 		set_weight(w[i], t, rows[i]);
@@ -259,10 +266,9 @@ static void expert_bias(struct binder *b, const char *name, uint32_t n_out,
 	t = b->rc ? NULL : find(b, b->name);
 	if (!t)
 		return;
-	if (t->type != PST_K_F32)
-		fail(b, -ENOTSUP, "is not F32");
-	else if (check_shape(b, t,
-			     (struct shape){ { n_out, b->m->hp.n_expert, 1 } }))
+	if (check_floats(b, t) &&
+	    check_shape(b, t,
+			(struct shape){ { n_out, b->m->hp.n_expert, 1 } }))
 		add_ref(b, t, 0, (const void **)&w->bias);
 }
 

@@ -105,6 +105,7 @@ static void combine_chunk(void *ctx, uint32_t t, uint32_t worker)
 int pst_moe(struct pst_fwd *f, uint32_t layer, uint32_t n,
 	    struct pst_diag *diag)
 {
+	const struct pst_hparams *hp = &f->m->hp;
 	const struct pst_layer *l = &f->m->layers[layer];
 	bool q8 = pst_needs_q8(f, &l->gate) || pst_needs_q8(f, &l->up) ||
 		  pst_needs_q8(f, &l->router);
@@ -114,6 +115,7 @@ int pst_moe(struct pst_fwd *f, uint32_t layer, uint32_t n,
 	pst_norm_quantize(f, f->x, l->ffn_norm, &f->xn, n, q8);
 	pst_router(f, layer, n);
 	nr_ids = group_by_expert(f, n);
+	pst_store_route(f->store, layer, f->sel, n, hp->n_expert_used);
 	rc = run_experts(f, layer, nr_ids, diag);
 	if (rc)
 		return rc;

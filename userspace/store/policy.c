@@ -7,8 +7,8 @@
 #include "policy.h"
 
 static const struct pst_policy_ops *const policies[] = {
-	&pst_policy_cycle,
-	&pst_policy_lru,
+	&pst_policy_adaptive, &pst_policy_cycle,  &pst_policy_lru,
+	&pst_policy_lfu,      &pst_policy_s3fifo,
 };
 
 const struct pst_policy_ops *pst_policy_find(const char *name)

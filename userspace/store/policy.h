@@ -28,6 +28,18 @@ struct pst_policy_geometry {
 };
 
 /**
+ * struct pst_policy_route - what the router chose in one layer
+ * @ids: [nr_tokens][nr_used] experts of the layer, distinct for each token
+ * @nr_tokens: 1 in decode
+ */
+struct pst_policy_route {
+	uint32_t layer;
+	const uint32_t *ids;
+	uint32_t nr_tokens;
+	uint32_t nr_used;
+};
+
+/**
  * struct pst_policy_ops - what a policy does
  * @name: as given to --cache-policy
  * @create: NULL when memory is short; all memory that the policy ever needs is
@@ -35,6 +47,8 @@ struct pst_policy_geometry {
  * @destroy: NULL is allowed
  * @insert: a key became resident (or is on its way)
  * @touch: a resident key was wanted
+ * @route: NULL is allowed; the router has chosen, insert() and touch() of the
+ *	layer follow.  Tells more than these do: which token took what.
  * @remove: a key left for another reason than victim()
  * @victim: the resident key to drop, skipping those for which @pinned says
  *	true; PST_POLICY_NONE when all are pinned.  The key is removed.
@@ -45,6 +59,7 @@ struct pst_policy_ops {
 	void (*destroy)(struct pst_policy *p);
 	void (*insert)(struct pst_policy *p, uint32_t key);
 	void (*touch)(struct pst_policy *p, uint32_t key);
+	void (*route)(struct pst_policy *p, const struct pst_policy_route *r);
 	void (*remove)(struct pst_policy *p, uint32_t key);
 	uint32_t (*victim)(struct pst_policy *p,
 			   bool (*pinned)(const void *ctx, uint32_t key),
@@ -53,6 +68,9 @@ struct pst_policy_ops {
 
 extern const struct pst_policy_ops pst_policy_lru;
 extern const struct pst_policy_ops pst_policy_cycle;
+extern const struct pst_policy_ops pst_policy_lfu;
+extern const struct pst_policy_ops pst_policy_s3fifo;
+extern const struct pst_policy_ops pst_policy_adaptive;
 
 /** pst_policy_find() - by name ("default" is what run uses), NULL if unknown */
 const struct pst_policy_ops *pst_policy_find(const char *name);

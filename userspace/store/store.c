@@ -117,6 +117,18 @@ static void count_distinct(struct pst_store *s, uint32_t layer,
 	}
 }
 
+void pst_store_route(struct pst_store *s, uint32_t layer, const uint32_t *ids,
+		     uint32_t nr_tokens, uint32_t nr_used)
+{
+	struct pst_policy_route r = { .layer = layer,
+				      .ids = ids,
+				      .nr_tokens = nr_tokens,
+				      .nr_used = nr_used };
+
+	if (s->mode == PST_STORE_STREAM && s->ops->route)
+		s->ops->route(s->policy, &r);
+}
+
 void pst_store_begin(struct pst_store *s, uint32_t layer, const uint32_t *ids,
 		     uint32_t nr)
 {

@@ -132,6 +132,16 @@ int pst_store_create(const struct pst_store_args *args, struct pst_store **out,
 void pst_store_destroy(struct pst_store *s);
 
 /**
+ * pst_store_route() - the router has chosen; for the policy
+ * @ids: [nr_tokens][nr_used] experts of the layer, distinct for each token
+ *
+ * Optional, before pst_store_begin(): tells the policy which token took what,
+ * where the wanted set tells only what all of them took.
+ */
+void pst_store_route(struct pst_store *s, uint32_t layer, const uint32_t *ids,
+		     uint32_t nr_tokens, uint32_t nr_used);
+
+/**
  * pst_store_begin() - want a set of experts of one layer
  * @layer: index into args.layers, with parts
  * @ids: [nr] distinct experts, in the order in which misses shall be read
@@ -147,7 +157,8 @@ void pst_store_begin(struct pst_store *s, uint32_t layer, const uint32_t *ids,
  * pst_store_take() - experts of the set that can be computed now
  * @out: [max], each expert of the set is given once, resident ones first, then
  *	in order of arrival
- * @wait: block until there is at least one
+ * @wait: block until there is at least one; who holds every slot with experts
+ *	that are not done must not wait
  *
  * Return: number written; 0 when all were given (or none is ready and !@wait);
  * -EIO and the like when a read failed for good, with file and offset in

@@ -1,0 +1,190 @@
+// SPDX-License-Identifier: MIT
+/*
+ * The adaptive policy: drops the expert with the least chance of being wanted
+ * for the time that its slot would be held.
+ *
+ * A layer's experts come up exactly once per token, so the worth of a resident
+ * expert is p / d: the probability p that its layer's next turn takes it, over
+ * the share d of a token that passes until then.  p is learned while running,
+ * by policy_learn.c; this file keeps worths and finds the lowest.
+ */
+#include <math.h>
+#include <stdlib.h>
+
+#include "policy_learn.h"
+
+struct pst_policy {
+	struct pst_policy_geometry geo;
+	struct pst_learn *learn;
+	bool *resident; /* [nr_keys] */
+	uint32_t *lowest; /* [nr_layers] resident key of least p, or NONE */
+	bool *stale; /* [nr_layers]: lowest is to be found again */
+	uint32_t layer; /* whose turn it is */
+};
+
+static void adaptive_destroy(struct pst_policy *p)
+{
+	if (!p)
+		return;
+	pst_learn_destroy(p->learn);
+	free(p->resident);
+	free(p->lowest);
+	free(p->stale);
+	free(p);
+}
+
+static struct pst_policy *adaptive_create(const struct pst_policy_geometry *geo)
+{
+	struct pst_policy *p = calloc(1, sizeof(*p));
+
+	if (!p)
+		return NULL;
+	p->geo = *geo;
+	p->learn = pst_learn_create(geo->nr_layers, geo->nr_experts);
+	p->resident = pst_calloc((uint64_t)geo->nr_layers * geo->nr_experts,
+				 sizeof(*p->resident));
+	p->lowest = pst_calloc(geo->nr_layers, sizeof(*p->lowest));
+	p->stale = pst_calloc(geo->nr_layers, sizeof(*p->stale));
+	if (!p->learn || !p->resident || !p->lowest || !p->stale) {
+		adaptive_destroy(p);
+		return NULL;
+	}
+	for (uint32_t l = 0; l < geo->nr_layers; l++)
+		p->lowest[l] = PST_POLICY_NONE;
+	return p;
+}
+
+static void adaptive_route(struct pst_policy *p,
+			   const struct pst_policy_route *r)
+{
+	uint32_t other = pst_learn_route(p->learn, r);
+
+	p->layer = r->layer;
+	p->stale[r->layer] = true;
+	p->stale[other] = true;
+}
+
+static void adaptive_touch(struct pst_policy *p, uint32_t key)
+{
+	p->layer = key / p->geo.nr_experts;
+}
+
+static void adaptive_insert(struct pst_policy *p, uint32_t key)
+{
+	p->layer = key / p->geo.nr_experts;
+	p->resident[key] = true;
+	p->stale[p->layer] = true;
+}
+
+static void adaptive_remove(struct pst_policy *p, uint32_t key)
+{
+	p->resident[key] = false;
+	p->stale[key / p->geo.nr_experts] = true;
+}
+
+/* Share of a token until a layer's next turn: 1 for the present layer. */
+static float wait_of(const struct pst_policy *p, uint32_t layer)
+{
+	uint32_t nr = p->geo.nr_layers;
+	uint32_t ahead = (layer + nr - p->layer) % nr;
+
+	return (float)(ahead ? ahead : nr) / (float)nr;
+}
+
+static bool nothing_pinned(const void *ctx, uint32_t key)
+{
+	(void)ctx;
+	(void)key;
+	return false;
+}
+
+/* The resident key of least p in a layer.  What the present turn takes is left
+ * out: it may not have been wanted yet.
+ */
+static uint32_t lowest_of(const struct pst_policy *p, uint32_t layer,
+			  bool (*pinned)(const void *ctx, uint32_t key),
+			  const void *ctx)
+{
+	uint32_t key = layer * p->geo.nr_experts, best = PST_POLICY_NONE;
+	float low = INFINITY;
+
+	for (uint32_t e = 0; e < p->geo.nr_experts; e++, key++) {
+		float q;
+
+		if (!p->resident[key])
+			continue;
+		q = pst_learn_p(p->learn, key);
+		if (q >= low || pinned(ctx, key) ||
+		    pst_learn_in_turn(p->learn, key))
+			continue;
+		low = q;
+		best = key;
+	}
+	return best;
+}
+
+static uint32_t pick(struct pst_policy *p,
+		     bool (*pinned)(const void *ctx, uint32_t key),
+		     const void *ctx, bool cached)
+{
+	uint32_t best = PST_POLICY_NONE;
+	float low = INFINITY;
+
+	for (uint32_t l = 0; l < p->geo.nr_layers; l++) {
+		uint32_t key;
+		float worth;
+
+		if (cached && p->stale[l]) {
+			p->lowest[l] = lowest_of(p, l, nothing_pinned, NULL);
+			p->stale[l] = false;
+		}
+		key = cached ? p->lowest[l] : lowest_of(p, l, pinned, ctx);
+		if (key == PST_POLICY_NONE)
+			continue;
+		worth = pst_learn_p(p->learn, key) / wait_of(p, l);
+		if (worth >= low)
+			continue;
+		low = worth;
+		best = key;
+	}
+	return best;
+}
+
+/* When every other key is pinned: what the present turn takes, too. */
+static uint32_t any(const struct pst_policy *p,
+		    bool (*pinned)(const void *ctx, uint32_t key),
+		    const void *ctx)
+{
+	uint32_t nr_keys = p->geo.nr_layers * p->geo.nr_experts;
+
+	for (uint32_t k = 0; k < nr_keys; k++)
+		if (p->resident[k] && !pinned(ctx, k))
+			return k;
+	return PST_POLICY_NONE;
+}
+
+static uint32_t adaptive_victim(struct pst_policy *p,
+				bool (*pinned)(const void *ctx, uint32_t key),
+				const void *ctx)
+{
+	uint32_t key = pick(p, pinned, ctx, true);
+
+	if (key != PST_POLICY_NONE && pinned(ctx, key))
+		key = pick(p, pinned, ctx, false);
+	if (key == PST_POLICY_NONE)
+		key = any(p, pinned, ctx);
+	if (key != PST_POLICY_NONE)
+		adaptive_remove(p, key);
+	return key;
+}
+
+const struct pst_policy_ops pst_policy_adaptive = {
+	.name = "adaptive",
+	.create = adaptive_create,
+	.destroy = adaptive_destroy,
+	.insert = adaptive_insert,
+	.touch = adaptive_touch,
+	.route = adaptive_route,
+	.remove = adaptive_remove,
+	.victim = adaptive_victim,
+};
