@@ -30,20 +30,20 @@ enum {
 	PST_K_Q2_0_BYTES = 18,
 };
 
-/* Every type that is here: X(type, name, weights of a block). */
-#define PST_K16_TYPES(X)                 \
-	X(IQ2_XXS, iq2_xxs, PST_K_SUPER) \
-	X(IQ2_XS, iq2_xs, PST_K_SUPER)   \
-	X(IQ3_XXS, iq3_xxs, PST_K_SUPER) \
-	X(IQ1_S, iq1_s, PST_K_SUPER)     \
-	X(IQ3_S, iq3_s, PST_K_SUPER)     \
-	X(IQ2_S, iq2_s, PST_K_SUPER)     \
-	X(IQ1_M, iq1_m, PST_K_SUPER)     \
-	X(TQ1_0, tq1_0, PST_K_SUPER)     \
-	X(TQ2_0, tq2_0, PST_K_SUPER)     \
-	X(NVFP4, nvfp4, 64)              \
-	X(Q1_0, q1_0, 128)               \
-	X(Q2_0, q2_0, 64)
+/* Every type that is here: X(type, name, weights of a block, kind of code). */
+#define PST_K16_TYPES(X)                          \
+	X(IQ2_XXS, iq2_xxs, PST_K_SUPER, iq2)     \
+	X(IQ2_XS, iq2_xs, PST_K_SUPER, iq2)       \
+	X(IQ3_XXS, iq3_xxs, PST_K_SUPER, iq3_xxs) \
+	X(IQ1_S, iq1_s, PST_K_SUPER, iq1)         \
+	X(IQ3_S, iq3_s, PST_K_SUPER, iq3_s)       \
+	X(IQ2_S, iq2_s, PST_K_SUPER, iq2)         \
+	X(IQ1_M, iq1_m, PST_K_SUPER, iq1)         \
+	X(TQ1_0, tq1_0, PST_K_SUPER, codes)       \
+	X(TQ2_0, tq2_0, PST_K_SUPER, codes)       \
+	X(NVFP4, nvfp4, 64, e2m1)                 \
+	X(Q1_0, q1_0, 128, signs)                 \
+	X(Q2_0, q2_0, 64, ternary)
 
 /* Packed code books, see iq_tables.c. */
 extern const uint16_t pst_k_iq2_xxs_grid[256];
@@ -60,6 +60,19 @@ extern const uint16_t pst_k_iq3_s_grid[512];
  */
 struct pst_k16 {
 	uint64_t codes[2];
+	float scale;
+};
+
+/**
+ * struct pst_k16_bits - 16 weights before their digits are looked up
+ * @digits: two entries of 2-bit digits, or four of 3-bit ones, 16 bits each;
+ *	or eight bytes with the nibbles of weights j and j + 8
+ * @signs: a bit for each weight, set where it is negative
+ * @scale: as in struct pst_k16
+ */
+struct pst_k16_bits {
+	uint64_t digits;
+	uint32_t signs;
 	float scale;
 };
 
@@ -115,19 +128,30 @@ static inline uint64_t pst_k16_iq2(uint32_t digits)
 	return 17 * x + (x >> 1 & PST_K16_ONES) + 8 * PST_K16_ONES;
 }
 
+static inline struct pst_k16 pst_k16_expand_iq2(struct pst_k16_bits b)
+{
+	struct pst_k16 v = { .scale = b.scale };
+	uint32_t k;
+
+	for (k = 0; k < 2; k++)
+		v.codes[k] = pst_k16_negate(
+			pst_k16_iq2((uint32_t)(b.digits >> 16 * k)),
+			b.signs >> 8 * k);
+	return v;
+}
+
 /* f16 d; eight times { u8 index[4]; u32: 4 x 7 signs, 4 scale } */
-static inline struct pst_k16 pst_k16_iq2_xxs(const uint8_t *p, uint32_t g)
+static inline struct pst_k16_bits pst_k16_iq2_xxs(const uint8_t *p, uint32_t g)
 {
 	const uint8_t *q = p + 2 + 8 * (g / 2);
 	uint32_t word = pst_k_load_u32(q + 4), k;
-	struct pst_k16 v;
+	struct pst_k16_bits v = { 0 };
 
 	for (k = 0; k < 2; k++) {
 		uint32_t l = 2 * (g % 2) + k;
-		uint32_t signs = pst_k16_even_signs(word >> 7 * l & 127);
 
-		v.codes[k] = pst_k16_negate(
-			pst_k16_iq2(pst_k_iq2_xxs_grid[q[l]]), signs);
+		v.digits |= (uint64_t)pst_k_iq2_xxs_grid[q[l]] << 16 * k;
+		v.signs |= pst_k16_even_signs(word >> 7 * l & 127) << 8 * k;
 	}
 	v.scale = pst_k_load_f16(p) * (0.5f + (float)(word >> 28)) * 0.25f;
 	return v;
@@ -143,79 +167,100 @@ static inline float pst_k16_iq2_scale(const uint8_t *p, const uint8_t *scales,
 }
 
 /* f16 d; u16 qs[32]: 9 index, 7 signs; u8 scales[8] */
-static inline struct pst_k16 pst_k16_iq2_xs(const uint8_t *p, uint32_t g)
+static inline struct pst_k16_bits pst_k16_iq2_xs(const uint8_t *p, uint32_t g)
 {
-	struct pst_k16 v;
+	struct pst_k16_bits v = { 0 };
 	uint32_t k;
 
 	for (k = 0; k < 2; k++) {
 		uint32_t q = pst_k_load_u16(p + 2 + 4 * g + 2 * k);
 
-		v.codes[k] =
-			pst_k16_negate(pst_k16_iq2(pst_k_iq2_xs_grid[q & 511]),
-				       pst_k16_even_signs(q >> 9));
+		v.digits |= (uint64_t)pst_k_iq2_xs_grid[q & 511] << 16 * k;
+		v.signs |= pst_k16_even_signs(q >> 9) << 8 * k;
 	}
 	v.scale = pst_k16_iq2_scale(p, p + 66, g);
 	return v;
 }
 
 /* f16 d; u8 index[32]; u8 signs[32]; u8 index_high[8]; u8 scales[8] */
-static inline struct pst_k16 pst_k16_iq2_s(const uint8_t *p, uint32_t g)
+static inline struct pst_k16_bits pst_k16_iq2_s(const uint8_t *p, uint32_t g)
 {
 	uint32_t high = p[66 + g / 2] >> 4 * (g % 2), k;
-	struct pst_k16 v;
+	struct pst_k16_bits v = { .signs = pst_k_load_u16(p + 34 + 2 * g) };
 
 	for (k = 0; k < 2; k++) {
-		uint32_t at = 2 * g + k;
-		uint32_t index = p[2 + at] | (high >> 2 * k & 3) << 8;
+		uint32_t index = p[2 + 2 * g + k] | (high >> 2 * k & 3) << 8;
 
-		v.codes[k] = pst_k16_negate(
-			pst_k16_iq2(pst_k_iq2_s_grid[index]), p[34 + at]);
+		v.digits |= (uint64_t)pst_k_iq2_s_grid[index] << 16 * k;
 	}
 	v.scale = pst_k16_iq2_scale(p, p + 74, g);
 	return v;
 }
 
-/* f16 d; u8 index[64]; u32[8]: 4 x 7 signs, 4 scale; digits 4, 12..52, 62 */
-static inline struct pst_k16 pst_k16_iq3_xxs(const uint8_t *p, uint32_t g)
+/* The digits of IQ3_XXS mean 4, 12, 20 and so on to 52, and 62. */
+static inline struct pst_k16 pst_k16_expand_iq3_xxs(struct pst_k16_bits b)
 {
-	const uint8_t *q = p + 2 + 4 * g;
-	uint32_t word = pst_k_load_u32(p + 66 + 4 * (g / 2)), k;
-	struct pst_k16 v;
+	struct pst_k16 v = { .scale = b.scale };
+	uint32_t k;
 
 	for (k = 0; k < 2; k++) {
-		uint32_t l = 2 * (g % 2) + k;
-		uint64_t x = pst_k16_spread3(pst_k_iq3_xxs_grid[q[2 * k]],
-					     pst_k_iq3_xxs_grid[q[2 * k + 1]]);
+		uint64_t x =
+			pst_k16_spread3(b.digits >> 32 * k & 0xffff,
+					b.digits >> (32 * k + 16) & 0xffff);
 
 		x = 8 * x + 4 * PST_K16_ONES +
 		    2 * ((x + PST_K16_ONES) >> 3 & PST_K16_ONES);
-		v.codes[k] = pst_k16_negate(
-			x, pst_k16_even_signs(word >> 7 * l & 127));
+		v.codes[k] = pst_k16_negate(x, b.signs >> 8 * k);
+	}
+	return v;
+}
+
+/* Those of IQ3_S mean the odd numbers to 15. */
+static inline struct pst_k16 pst_k16_expand_iq3_s(struct pst_k16_bits b)
+{
+	struct pst_k16 v = { .scale = b.scale };
+	uint32_t k;
+
+	for (k = 0; k < 2; k++) {
+		uint64_t x =
+			pst_k16_spread3(b.digits >> 32 * k & 0xffff,
+					b.digits >> (32 * k + 16) & 0xffff);
+
+		v.codes[k] =
+			pst_k16_negate(2 * x + PST_K16_ONES, b.signs >> 8 * k);
+	}
+	return v;
+}
+
+/* f16 d; u8 index[64]; u32[8]: 4 x 7 signs, 4 scale */
+static inline struct pst_k16_bits pst_k16_iq3_xxs(const uint8_t *p, uint32_t g)
+{
+	uint32_t word = pst_k_load_u32(p + 66 + 4 * (g / 2)), k;
+	struct pst_k16_bits v = { 0 };
+
+	for (k = 0; k < 4; k++)
+		v.digits |= (uint64_t)pst_k_iq3_xxs_grid[p[2 + 4 * g + k]]
+			    << 16 * k;
+	for (k = 0; k < 2; k++) {
+		uint32_t l = 2 * (g % 2) + k;
+
+		v.signs |= pst_k16_even_signs(word >> 7 * l & 127) << 8 * k;
 	}
 	v.scale = pst_k_load_f16(p) * (0.5f + (float)(word >> 28)) * 0.5f;
 	return v;
 }
 
-/*
- * f16 d; u8 index[64]; u8 index_high[8]; u8 signs[32]; u8 scales[4]; digits
- * are the odd numbers to 15
- */
-static inline struct pst_k16 pst_k16_iq3_s(const uint8_t *p, uint32_t g)
+/* f16 d; u8 index[64]; u8 index_high[8]; u8 signs[32]; u8 scales[4] */
+static inline struct pst_k16_bits pst_k16_iq3_s(const uint8_t *p, uint32_t g)
 {
-	const uint8_t *q = p + 2 + 4 * g;
 	uint32_t high = p[66 + g / 2] >> 4 * (g % 2), k;
 	int s = p[106 + g / 4] >> 4 * (g / 2 % 2) & 15;
-	struct pst_k16 v;
+	struct pst_k16_bits v = { .signs = pst_k_load_u16(p + 74 + 2 * g) };
 
-	for (k = 0; k < 2; k++) {
-		uint32_t a = q[2 * k] | (high >> 2 * k & 1) << 8;
-		uint32_t b = q[2 * k + 1] | (high >> (2 * k + 1) & 1) << 8;
-		uint64_t x = pst_k16_spread3(pst_k_iq3_s_grid[a],
-					     pst_k_iq3_s_grid[b]);
+	for (k = 0; k < 4; k++) {
+		uint32_t index = p[2 + 4 * g + k] | (high >> k & 1) << 8;
 
-		v.codes[k] =
-			pst_k16_negate(2 * x + PST_K16_ONES, p[74 + 2 * g + k]);
+		v.digits |= (uint64_t)pst_k_iq3_s_grid[index] << 16 * k;
 	}
 	v.scale = pst_k_load_f16(p) * (float)(1 + 2 * s);
 	return v;
@@ -225,26 +270,39 @@ static inline struct pst_k16 pst_k16_iq3_s(const uint8_t *p, uint32_t g)
  * Eight times the weights of IQ1: digits mean -1, 0 and 1, and an eighth is
  * added to all of them or taken away.
  */
-static inline uint64_t pst_k16_iq1(uint32_t index, uint32_t minus)
+static inline struct pst_k16 pst_k16_expand_iq1(struct pst_k16_bits b)
 {
-	uint64_t x = 8 * pst_k16_spread2(pst_k_iq1_grid[index]);
+	struct pst_k16 v = { .scale = b.scale };
+	uint32_t k;
 
-	/* Biased by 128, so that no byte borrows from the next. */
-	x += (minus ? 128 - 9 : 128 - 7) * PST_K16_ONES;
-	return x ^ PST_K16_SIGNS;
+	for (k = 0; k < 2; k++) {
+		uint64_t x = pst_k16_spread2((uint32_t)(b.digits >> 16 * k));
+		uint64_t minus = pst_k16_mask(b.signs >> 8 * k);
+
+		/* Biased by 128, so that no byte borrows from the next. */
+		x = 8 * x + (128 - 7) * PST_K16_ONES -
+		    (minus & 2 * PST_K16_ONES);
+		v.codes[k] = x ^ PST_K16_SIGNS;
+	}
+	return v;
+}
+
+static inline struct pst_k16 pst_k16_expand_codes(struct pst_k16 v)
+{
+	return v;
 }
 
 /* f16 d; u8 index[32]; u16[8]: 4 x 3 index, 3 scale, 1 minus */
-static inline struct pst_k16 pst_k16_iq1_s(const uint8_t *p, uint32_t g)
+static inline struct pst_k16_bits pst_k16_iq1_s(const uint8_t *p, uint32_t g)
 {
 	uint32_t high = pst_k_load_u16(p + 34 + 2 * (g / 2)), k;
-	struct pst_k16 v;
+	struct pst_k16_bits v = { .signs = high & 0x8000 ? 0xffff : 0 };
 
 	for (k = 0; k < 2; k++) {
 		uint32_t l = 2 * (g % 2) + k;
 		uint32_t index = p[2 + 2 * g + k] | (high >> 3 * l & 7) << 8;
 
-		v.codes[k] = pst_k16_iq1(index, high & 0x8000);
+		v.digits |= (uint64_t)pst_k_iq1_grid[index] << 16 * k;
 	}
 	v.scale =
 		pst_k_load_f16(p) * (float)(2 * (high >> 12 & 7) + 1) * 0.125f;
@@ -255,19 +313,20 @@ static inline struct pst_k16 pst_k16_iq1_s(const uint8_t *p, uint32_t g)
  * u8 index[32]; u8[16]: 2 x { 3 index, 1 minus }; u16[4]: 4 x 3 scale, and a
  * quarter of d
  */
-static inline struct pst_k16 pst_k16_iq1_m(const uint8_t *p, uint32_t g)
+static inline struct pst_k16_bits pst_k16_iq1_m(const uint8_t *p, uint32_t g)
 {
 	uint32_t high = p[32 + g], d = 0, k;
 	uint32_t s = pst_k_load_u16(p + 48 + 2 * (g / 4)) >> 3 * (g % 4) & 7;
-	struct pst_k16 v;
+	struct pst_k16_bits v = { 0 };
 
 	for (k = 0; k < 4; k++)
 		d |= (uint32_t)(p[49 + 2 * k] >> 4) << 4 * k;
 	for (k = 0; k < 2; k++) {
 		uint32_t part = high >> 4 * k;
+		uint32_t index = p[2 * g + k] | (part & 7) << 8;
 
-		v.codes[k] =
-			pst_k16_iq1(p[2 * g + k] | (part & 7) << 8, part & 8);
+		v.digits |= (uint64_t)pst_k_iq1_grid[index] << 16 * k;
+		v.signs |= (part & 8 ? 0xffu : 0) << 8 * k;
 	}
 	v.scale = pst_k_f16_f32((uint16_t)d) * (float)(2 * s + 1) * 0.125f;
 	return v;
@@ -326,28 +385,56 @@ static inline struct pst_k16 pst_k16_tq2_0(const uint8_t *p, uint32_t g)
 	return v;
 }
 
-/* f16 d; u8 qs[16].  A bit is a sign. */
-static inline struct pst_k16 pst_k16_q1_0(const uint8_t *p, uint32_t g)
+static inline struct pst_k16 pst_k16_expand_signs(struct pst_k16_bits b)
 {
-	struct pst_k16 v;
-	uint32_t k;
+	struct pst_k16 v = { .scale = b.scale };
 
-	for (k = 0; k < 2; k++)
-		v.codes[k] = ~pst_k16_mask(p[2 + 2 * g + k]) | PST_K16_ONES;
-	v.scale = pst_k_load_f16(p);
+	v.codes[0] = pst_k16_mask(b.signs) | PST_K16_ONES;
+	v.codes[1] = pst_k16_mask(b.signs >> 8) | PST_K16_ONES;
 	return v;
 }
 
-/* f16 d; u8 qs[16], two bits a weight */
-static inline struct pst_k16 pst_k16_q2_0(const uint8_t *p, uint32_t g)
+static inline struct pst_k16 pst_k16_expand_ternary(struct pst_k16_bits b)
 {
-	struct pst_k16 v;
+	struct pst_k16 v = { .scale = b.scale };
 	uint32_t k;
 
 	for (k = 0; k < 2; k++)
 		v.codes[k] = pst_k16_less_one(
-			pst_k16_spread2(pst_k_load_u16(p + 2 + 4 * g + 2 * k)));
-	v.scale = pst_k_load_f16(p);
+			pst_k16_spread2((uint32_t)(b.digits >> 16 * k)));
+	return v;
+}
+
+static inline struct pst_k16 pst_k16_expand_e2m1(struct pst_k16_bits b)
+{
+	struct pst_k16 v = { .scale = b.scale };
+	int8_t code[16];
+	uint32_t j;
+
+	for (j = 0; j < 8; j++) {
+		code[j] = pst_k_mxfp4_values[b.digits >> 8 * j & 15];
+		code[j + 8] = pst_k_mxfp4_values[b.digits >> (8 * j + 4) & 15];
+	}
+	memcpy(v.codes, code, sizeof(v.codes));
+	return v;
+}
+
+/* f16 d; u8 qs[16].  A bit is a sign. */
+static inline struct pst_k16_bits pst_k16_q1_0(const uint8_t *p, uint32_t g)
+{
+	struct pst_k16_bits v = { .signs = 0xffff ^
+					   pst_k_load_u16(p + 2 + 2 * g),
+				  .scale = pst_k_load_f16(p) };
+
+	return v;
+}
+
+/* f16 d; u8 qs[16], two bits a weight */
+static inline struct pst_k16_bits pst_k16_q2_0(const uint8_t *p, uint32_t g)
+{
+	struct pst_k16_bits v = { .digits = pst_k_load_u32(p + 2 + 4 * g),
+				  .scale = pst_k_load_f16(p) };
+
 	return v;
 }
 
@@ -364,18 +451,11 @@ static inline float pst_k16_nvfp4_scale(uint8_t s)
 }
 
 /* u8 scale[4]; u8 qs[32]: low nibbles of 8 bytes, then their high ones */
-static inline struct pst_k16 pst_k16_nvfp4(const uint8_t *p, uint32_t g)
+static inline struct pst_k16_bits pst_k16_nvfp4(const uint8_t *p, uint32_t g)
 {
-	int8_t code[16];
-	struct pst_k16 v;
-	uint32_t j;
+	struct pst_k16_bits v = { .scale = pst_k16_nvfp4_scale(p[g]) };
 
-	for (j = 0; j < 8; j++) {
-		code[j] = pst_k_mxfp4_values[p[4 + 8 * g + j] & 15];
-		code[j + 8] = pst_k_mxfp4_values[p[4 + 8 * g + j] >> 4];
-	}
-	memcpy(v.codes, code, sizeof(v.codes));
-	v.scale = pst_k16_nvfp4_scale(p[g]);
+	memcpy(&v.digits, p + 4 + 8 * g, sizeof(v.digits));
 	return v;
 }
 

@@ -59,27 +59,12 @@ static void pst_k_dequant_mxfp4_c(float *y, const void *row, uint32_t n)
 			pst_k_mxfp4_scale(p[0]));
 }
 
-static void pst_k_mul_iq4_nl_c(const struct pst_kmul *m)
-{
-	pst_k_mul_dequant_c(m, pst_k_dequant_iq4_nl_c);
-}
-
-static void pst_k_mul_iq4_xs_c(const struct pst_kmul *m)
-{
-	pst_k_mul_dequant_c(m, pst_k_dequant_iq4_xs_c);
-}
-
-static void pst_k_mul_mxfp4_c(const struct pst_kmul *m)
-{
-	pst_k_mul_dequant_c(m, pst_k_dequant_mxfp4_c);
-}
-
 static void set_type(struct pst_ktype_ops *t, uint32_t elems, uint32_t bytes,
 		     pst_k_dequant_fn dequant)
 {
 	t->block_elems = elems;
 	t->block_bytes = bytes;
-	t->act = PST_KACT_F32;
+	t->act = PST_KACT_Q8;
 	t->dequant = dequant;
 }
 
@@ -91,7 +76,4 @@ void pst_k_fill_dequant_iq4_c(struct pst_kernels *k)
 		 pst_k_dequant_iq4_xs_c);
 	set_type(&k->types[PST_K_MXFP4], 32, PST_K_MXFP4_BYTES,
 		 pst_k_dequant_mxfp4_c);
-	k->types[PST_K_IQ4_NL].mul = pst_k_mul_iq4_nl_c;
-	k->types[PST_K_IQ4_XS].mul = pst_k_mul_iq4_xs_c;
-	k->types[PST_K_MXFP4].mul = pst_k_mul_mxfp4_c;
 }

@@ -16,7 +16,7 @@ static void put(float *y, const struct pst_k16 *v)
 }
 
 /* Two functions for each type. */
-#define DEFINE(type, name, elems)                                         \
+#define DEFINE(type, name, elems, kind)                                   \
 	static void pst_k_dequant_##name##_c(float *y, const void *row,   \
 					     uint32_t n)                  \
 	{                                                                 \
@@ -25,7 +25,8 @@ static void put(float *y, const struct pst_k16 *v)
                                                                           \
 		for (i = 0; i < n; i += elems, p += PST_K_##type##_BYTES) \
 			for (g = 0; g < elems / 16; g++) {                \
-				struct pst_k16 v = pst_k16_##name(p, g);  \
+				struct pst_k16 v = pst_k16_expand_##kind( \
+					pst_k16_##name(p, g));            \
                                                                           \
 				put(y + i + 16 * g, &v);                  \
 			}                                                 \
@@ -38,7 +39,7 @@ static void put(float *y, const struct pst_k16 *v)
 
 PST_K16_TYPES(DEFINE)
 
-#define ENTRY(type, name, elems)                               \
+#define ENTRY(type, name, elems, kind)                         \
 	k->types[PST_K_##type] = (struct pst_ktype_ops){       \
 		elems, PST_K_##type##_BYTES, PST_KACT_F32,     \
 		pst_k_dequant_##name##_c, pst_k_mul_##name##_c \

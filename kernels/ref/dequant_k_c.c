@@ -140,43 +140,20 @@ static void pst_k_dequant_q6_k_c(float *y, const void *row, uint32_t n)
 		super_q6_k(y + i, p);
 }
 
-static void pst_k_mul_q2_k_c(const struct pst_kmul *m)
-{
-	pst_k_mul_dequant_c(m, pst_k_dequant_q2_k_c);
-}
-
-static void pst_k_mul_q3_k_c(const struct pst_kmul *m)
-{
-	pst_k_mul_dequant_c(m, pst_k_dequant_q3_k_c);
-}
-
-static void pst_k_mul_q5_k_c(const struct pst_kmul *m)
-{
-	pst_k_mul_dequant_c(m, pst_k_dequant_q5_k_c);
-}
-
 static void set_type(struct pst_ktype_ops *t, uint32_t bytes,
-		     enum pst_kact_kind act, pst_k_dequant_fn dequant)
+		     pst_k_dequant_fn dequant)
 {
 	t->block_elems = PST_K_SUPER;
 	t->block_bytes = bytes;
-	t->act = act;
+	t->act = PST_KACT_Q8;
 	t->dequant = dequant;
 }
 
 void pst_k_fill_dequant_k_c(struct pst_kernels *k)
 {
-	set_type(&k->types[PST_K_Q2_K], PST_K_Q2_K_BYTES, PST_KACT_F32,
-		 pst_k_dequant_q2_k_c);
-	set_type(&k->types[PST_K_Q3_K], PST_K_Q3_K_BYTES, PST_KACT_F32,
-		 pst_k_dequant_q3_k_c);
-	set_type(&k->types[PST_K_Q4_K], PST_K_Q4_K_BYTES, PST_KACT_Q8,
-		 pst_k_dequant_q4_k_c);
-	set_type(&k->types[PST_K_Q5_K], PST_K_Q5_K_BYTES, PST_KACT_F32,
-		 pst_k_dequant_q5_k_c);
-	set_type(&k->types[PST_K_Q6_K], PST_K_Q6_K_BYTES, PST_KACT_Q8,
-		 pst_k_dequant_q6_k_c);
-	k->types[PST_K_Q2_K].mul = pst_k_mul_q2_k_c;
-	k->types[PST_K_Q3_K].mul = pst_k_mul_q3_k_c;
-	k->types[PST_K_Q5_K].mul = pst_k_mul_q5_k_c;
+	set_type(&k->types[PST_K_Q2_K], PST_K_Q2_K_BYTES, pst_k_dequant_q2_k_c);
+	set_type(&k->types[PST_K_Q3_K], PST_K_Q3_K_BYTES, pst_k_dequant_q3_k_c);
+	set_type(&k->types[PST_K_Q4_K], PST_K_Q4_K_BYTES, pst_k_dequant_q4_k_c);
+	set_type(&k->types[PST_K_Q5_K], PST_K_Q5_K_BYTES, pst_k_dequant_q5_k_c);
+	set_type(&k->types[PST_K_Q6_K], PST_K_Q6_K_BYTES, pst_k_dequant_q6_k_c);
 }

@@ -65,36 +65,6 @@ static void pst_k_mul_q5_1_avx2(const struct pst_kmul *m)
 	pst_k_mul_dequant_avx2(m, dequant_q5_1);
 }
 
-static void pst_k_mul_q2_k_avx2(const struct pst_kmul *m)
-{
-	pst_k_mul_dequant_avx2(m, dequant_q2_k);
-}
-
-static void pst_k_mul_q3_k_avx2(const struct pst_kmul *m)
-{
-	pst_k_mul_dequant_avx2(m, dequant_q3_k);
-}
-
-static void pst_k_mul_q5_k_avx2(const struct pst_kmul *m)
-{
-	pst_k_mul_dequant_avx2(m, dequant_q5_k);
-}
-
-static void pst_k_mul_iq4_nl_avx2(const struct pst_kmul *m)
-{
-	pst_k_mul_dequant_avx2(m, dequant_iq4_nl);
-}
-
-static void pst_k_mul_iq4_xs_avx2(const struct pst_kmul *m)
-{
-	pst_k_mul_dequant_avx2(m, dequant_iq4_xs);
-}
-
-static void pst_k_mul_mxfp4_avx2(const struct pst_kmul *m)
-{
-	pst_k_mul_dequant_avx2(m, dequant_mxfp4);
-}
-
 void pst_k_fill_dequant_avx2(struct pst_kernels *k)
 {
 	set_dequant(k);
@@ -103,10 +73,4 @@ void pst_k_fill_dequant_avx2(struct pst_kernels *k)
 	k->types[PST_K_BF16].dequant = pst_k_dequant_bf16_avx2;
 	k->types[PST_K_Q4_1].mul = pst_k_mul_q4_1_avx2;
 	k->types[PST_K_Q5_1].mul = pst_k_mul_q5_1_avx2;
-	k->types[PST_K_Q2_K].mul = pst_k_mul_q2_k_avx2;
-	k->types[PST_K_Q3_K].mul = pst_k_mul_q3_k_avx2;
-	k->types[PST_K_Q5_K].mul = pst_k_mul_q5_k_avx2;
-	k->types[PST_K_IQ4_NL].mul = pst_k_mul_iq4_nl_avx2;
-	k->types[PST_K_IQ4_XS].mul = pst_k_mul_iq4_xs_avx2;
-	k->types[PST_K_MXFP4].mul = pst_k_mul_mxfp4_avx2;
 }

@@ -13,6 +13,8 @@
 #ifndef PST_K_DEQUANT_X86_TMPL_H
 #define PST_K_DEQUANT_X86_TMPL_H
 
+#include "scales_x86.h"
+
 PST_K_INLINE __m128i load_codes(const uint8_t *p)
 {
 	return _mm_loadu_si128((const __m128i *)p);
@@ -151,19 +153,6 @@ static void dequant_q2_k(float *y, const void *row, uint32_t n)
 	}
 }
 
-/* The sixteen 6-bit scales of Q3_K: nibbles, and pairs of bits above them. */
-PST_K_INLINE __m128i scales_q3_k(const uint8_t *p)
-{
-	const __m128i low = _mm_loadl_epi64((const __m128i *)p);
-	const __m128i high =
-		_mm_srlv_epi32(_mm_set1_epi32((int)pst_k_load_u32(p + 8)),
-			       _mm_set_epi32(6, 4, 2, 0));
-	__m128i sc = _mm_unpacklo_epi64(field(low, 0, 15), field(low, 4, 15));
-
-	sc = _mm_or_si128(sc, _mm_slli_epi16(field(high, 0, 3), 4));
-	return _mm_sub_epi8(sc, _mm_set1_epi8(32));
-}
-
 static void dequant_q3_k(float *y, const void *row, uint32_t n)
 {
 	const __m128i offset = _mm_set1_epi8(4);
@@ -173,7 +162,7 @@ static void dequant_q3_k(float *y, const void *row, uint32_t n)
 	int g;
 
 	for (i = 0; i < n; i += PST_K_SUPER, p += PST_K_Q3_K_BYTES) {
-		put_scaled(ds, scales_q3_k(p + 96), load_f16(p + 108));
+		put_scaled(ds, k3_scales(p + 96), load_f16(p + 108));
 #pragma GCC unroll 16
 		for (g = 0; g < 16; g++) {
 			const uint8_t *qs =

@@ -8,8 +8,8 @@
 
 #include "avx512_util.h"
 
-/* Codes of Q8_0 are used as they are, see dot_q8_0(). */
-#define DOT_Q8_0_OFFSET 0
+/* Signed codes are used as they are, see dot_i8(). */
+#define DOT_I8_OFFSET 0
 
 /* init + w . x with w <= 128, so that two products fit in 16 bits. */
 PST_K_INLINE __m512i dot_u8(__m512i init, __m512i w, __m512i x)
@@ -21,7 +21,7 @@ PST_K_INLINE __m512i dot_u8(__m512i init, __m512i w, __m512i x)
 }
 
 /* Signed codes: the sign of w moves to x. */
-PST_K_INLINE __m512i dot_q8_0(__m512i init, __m512i w, __m512i x)
+PST_K_INLINE __m512i dot_i8(__m512i init, __m512i w, __m512i x)
 {
 	__mmask64 neg = _mm512_movepi8_mask(w);
 

@@ -8,8 +8,8 @@
 
 #include "avx512_util.h"
 
-/* Codes of Q8_0 are made unsigned by adding this. */
-#define DOT_Q8_0_OFFSET 128
+/* Signed codes are made unsigned by adding this. */
+#define DOT_I8_OFFSET 128
 
 /* init + w . x, w unsigned */
 PST_K_INLINE __m512i dot_u8(__m512i init, __m512i w, __m512i x)
@@ -17,11 +17,10 @@ PST_K_INLINE __m512i dot_u8(__m512i init, __m512i w, __m512i x)
 	return _mm512_dpbusd_epi32(init, w, x);
 }
 
-/* The offset is in @init already. */
-PST_K_INLINE __m512i dot_q8_0(__m512i init, __m512i w, __m512i x)
+/* DOT_I8_OFFSET is in @w, and its product in @init, already. */
+PST_K_INLINE __m512i dot_i8(__m512i init, __m512i w, __m512i x)
 {
-	w = _mm512_xor_si512(w, _mm512_set1_epi8(-128));
-	return _mm512_dpbusd_epi32(init, w, x);
+	return dot_u8(init, w, x);
 }
 
 #endif

@@ -34,38 +34,29 @@ PST_K_INLINE void prefetch(const uint8_t *p, size_t ahead_bytes, size_t bytes)
 typedef void (*tile_fn)(const struct pst_kmul *m, uint32_t r, uint32_t i,
 			int nr, int nt);
 
-/* All tokens against the rows [r, r + nr). */
-PST_K_INLINE void tile_tokens(const struct pst_kmul *m, uint32_t r, int nr,
-			      int nt, tile_fn tile)
-{
-	uint32_t i = 0;
-
-	for (; i + (uint32_t)nt <= m->nr_x; i += (uint32_t)nt)
-		tile(m, r, i, nr, nt);
-	for (; i < m->nr_x; i++)
-		tile(m, r, i, nr, 1);
-}
-
 /*
- * One token alone takes four rows at once, for as many independent sums and
- * streams from memory; more tokens share each row that was unpacked.
+ * Four rows at a time.  Tokens share a row that was unpacked in tiles of
+ * @nr x @nt; one token alone, or what is left of them, takes the four rows at
+ * once, for as many independent sums and streams from memory.  Three shapes
+ * only, since each is compiled for every format.
  */
 PST_K_INLINE void tile_mul(const struct pst_kmul *m, int nr, int nt,
 			   tile_fn tile)
 {
-	uint32_t r = 0;
+	uint32_t r = 0, sub, i;
 
-	if (m->nr_x == 1) {
-		for (; r + 4 <= m->nr_rows; r += 4)
-			tile(m, r, 0, 4, 1);
-		for (; r < m->nr_rows; r++)
-			tile(m, r, 0, 1, 1);
-		return;
+	for (; r + 4 <= m->nr_rows; r += 4) {
+		for (sub = 0; sub < 4; sub += (uint32_t)nr)
+			for (i = 0; i + (uint32_t)nt <= m->nr_x;
+			     i += (uint32_t)nt)
+				tile(m, r + sub, i, nr, nt);
+		for (i = m->nr_x / (uint32_t)nt * (uint32_t)nt; i < m->nr_x;
+		     i++)
+			tile(m, r, i, 4, 1);
 	}
-	for (; r + (uint32_t)nr <= m->nr_rows; r += (uint32_t)nr)
-		tile_tokens(m, r, nr, nt, tile);
 	for (; r < m->nr_rows; r++)
-		tile_tokens(m, r, 1, nt, tile);
+		for (i = 0; i < m->nr_x; i++)
+			tile(m, r, i, 1, 1);
 }
 
 #endif

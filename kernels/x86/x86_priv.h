@@ -12,9 +12,11 @@ void pst_k_mul_dequant_avx512(const struct pst_kmul *m,
 			      pst_k_dequant_fn dequant);
 void pst_k_mul_dequant_avx2(const struct pst_kmul *m, pst_k_dequant_fn dequant);
 
-void pst_k_fill_mul_q8_vnni(struct pst_kernels *k);
+void pst_k_fill_mul_q32_vnni(struct pst_kernels *k);
+void pst_k_fill_mul_k_vnni(struct pst_kernels *k);
 
-void pst_k_fill_mul_q8_avx512(struct pst_kernels *k);
+void pst_k_fill_mul_q32_avx512(struct pst_kernels *k);
+void pst_k_fill_mul_k_avx512(struct pst_kernels *k);
 void pst_k_fill_mul_float_avx512(struct pst_kernels *k);
 void pst_k_fill_dequant_avx512(struct pst_kernels *k);
 void pst_k_fill_vector_avx512(struct pst_kernels *k);
@@ -22,7 +24,8 @@ void pst_k_fill_quantize_avx512(struct pst_kernels *k);
 void pst_k_fill_rope_avx512(struct pst_kernels *k);
 void pst_k_fill_attn_avx512(struct pst_kernels *k);
 
-void pst_k_fill_mul_q8_avx2(struct pst_kernels *k);
+void pst_k_fill_mul_q32_avx2(struct pst_kernels *k);
+void pst_k_fill_mul_k_avx2(struct pst_kernels *k);
 void pst_k_fill_mul_float_avx2(struct pst_kernels *k);
 void pst_k_fill_dequant_avx2(struct pst_kernels *k);
 void pst_k_fill_vector_avx2(struct pst_kernels *k);

@@ -5,7 +5,7 @@
  * numbers; the checks are in kcheck_*.c.
  *
  *	kcheck                      check; $PENSTOCK_SEED replays a run
- *	kcheck --bench [n]          time the products with rows of n weights
+ *	kcheck --bench [n [type]]   time the products with rows of n weights
  */
 #include <stdio.h>
 #include <sys/mman.h>
@@ -110,8 +110,7 @@ static uint16_t rnd_scale(bool plain)
 	return (uint16_t)(sign | (5 + rnd_below(7)) << 10 | rnd_below(0x400));
 }
 
-/* Where the half-precision fields of a block are, -1 for none. */
-static void scale_offsets(enum pst_ktype type, int off[2])
+void kcheck_scale_offsets(enum pst_ktype type, int off[2])
 {
 	off[0] = 0;
 	off[1] = -1;
@@ -171,7 +170,7 @@ void rnd_blocks(uint8_t *p, enum pst_ktype type,
 	size_t i, j;
 	int off[2];
 
-	scale_offsets(type, off);
+	kcheck_scale_offsets(type, off);
 	for (i = 0; i < nr; i++, p += ops->block_bytes) {
 		uint32_t kind = plain ? 15 : rnd_below(16);
 
@@ -234,7 +233,7 @@ int main(int argc, char **argv)
 			fprintf(stderr, "n must be a multiple of 256\n");
 			return 1;
 		}
-		return kcheck_bench((uint32_t)n);
+		return kcheck_bench((uint32_t)n, argc > 3 ? argv[3] : NULL);
 	}
 	rng_state = seed ? strtoull(seed, NULL, 0) : (uint64_t)time(NULL);
 	printf("PENSTOCK_SEED=%llu\n", (unsigned long long)rng_state);

@@ -71,6 +71,9 @@ void rnd_activations(float *x, size_t n);
 void rnd_blocks(uint8_t *p, enum pst_ktype type,
 		const struct pst_ktype_ops *ops, size_t nr, bool plain);
 
+/* Where the half-precision fields of a block are, -1 for none. */
+void kcheck_scale_offsets(enum pst_ktype type, int off[2]);
+
 /* Tables that the CPU can run, other than the reference. */
 size_t kcheck_tables(struct pst_kernels tables[KTEST_NR_MASKS]);
 
@@ -85,9 +88,10 @@ int kcheck_attn_tests(void);
 /**
  * kcheck_bench() - time the products and print a table
  * @n: row length, a multiple of 256
+ * @only: the name of a type, NULL for all
  *
  * Return: 0 or 1.
  */
-int kcheck_bench(uint32_t n);
+int kcheck_bench(uint32_t n, const char *only);
 
 #endif

@@ -168,7 +168,7 @@ static int bench_get(struct bench *b, const struct pst_kernels *k, uint32_t n)
 	return 0;
 }
 
-int kcheck_bench(uint32_t n)
+int kcheck_bench(uint32_t n, const char *only)
 {
 	struct pst_kernels tables[KTEST_NR_MASKS];
 	size_t nr_tables = kcheck_all_tables(tables), i;
@@ -179,6 +179,7 @@ int kcheck_bench(uint32_t n)
 	printf("# memory read, one thread: %.1f GB/s\n", b.read_gbs);
 	printf("type,isa,n,nr_x,weights_GBps,of_read\n");
 	for (i = 0; i < KTEST_NR_TYPES; i++)
-		bench_type(&b, &ktest_types[i], tables, nr_tables);
+		if (!only || !strcmp(only, ktest_types[i].name))
+			bench_type(&b, &ktest_types[i], tables, nr_tables);
 	return 0;
 }

@@ -12,7 +12,7 @@
 #include "kcheck.h"
 
 enum {
-	MAX_ROWS = 13,
+	MAX_ROWS = 18,
 	MAX_X = 17
 };
 
@@ -209,7 +209,7 @@ static void mul_stays_near_the_reference_at_every_length(void **state)
 		for (n = next_n(ops, 0); n <= 4096; n = next_n(ops, n))
 			for (side = 0; side < GBUF_NR_SIDES; side++)
 				check_shape(&ktest_types[i], n,
-					    1 + rnd_below(2), 1 + rnd_below(2),
+					    1 + rnd_below(2), 1 + rnd_below(5),
 					    (enum gbuf_side)side);
 	}
 }
@@ -218,7 +218,7 @@ static void mul_stays_near_the_reference_at_every_length(void **state)
 static void mul_stays_near_the_reference_at_every_shape(void **state)
 {
 	static const uint32_t nr_xs[] = { 1, 2, 3, 4, 5, 7, 8, 17 };
-	static const uint32_t rows[] = { 1, 2, 3, 4, 5, 7, 13 };
+	static const uint32_t rows[] = { 1, 2, 3, 4, 5, 7, 13, 18 };
 	struct pst_kernels ref;
 	size_t t, i, r;
 
@@ -346,26 +346,36 @@ static void mul_does_not_ask_for_aligned_weights(void **state)
 	}
 }
 
-/* Scales that are small powers of two, so that float sums are exact. */
+/* Scales of a block that are small multiples of a power of two. */
+static void exact_block(uint8_t *p, enum pst_ktype type)
+{
+	const uint16_t h = 0x3000; /* 2^-3 */
+	int off[2], j;
+
+	kcheck_scale_offsets(type, off);
+	for (j = 0; j < 2; j++)
+		if (off[j] >= 0)
+			memcpy(p + off[j], &h, sizeof(h));
+	if (type == PST_K_MXFP4)
+		p[0] = 125;
+	for (j = 0; (type == PST_K_Q4_K || type == PST_K_Q5_K) && j < 12; j++)
+		p[4 + j] &= j < 8 ? 0x03 : 0x33;
+	for (j = 0; type == PST_K_Q6_K && j < 16; j++)
+		p[192 + j] = (uint8_t)(int8_t)((int)rnd_below(7) - 3);
+	for (j = 0; type == PST_K_IQ4_XS && j < 4; j++)
+		p[4 + j] &= 0x11;
+	for (j = 0; type == PST_K_IQ4_XS && j < 2; j++)
+		p[2 + j] = 0xaa;
+}
+
+/* The same of all weights and activations, so that float sums are exact. */
 static void exact_scales(struct setup *s, enum pst_ktype type,
 			 const struct pst_ktype_ops *ops)
 {
-	size_t nr = s->w.bytes / ops->block_bytes, i, j;
-	uint8_t *p = s->w.p;
-	const uint16_t h = 0x3000; /* 2^-3 */
+	size_t nr = s->w.bytes / ops->block_bytes, i;
 
-	for (i = 0; i < nr; i++, p += ops->block_bytes) {
-		if (type != PST_K_Q6_K)
-			memcpy(p, &h, sizeof(h));
-		else
-			memcpy(p + 208, &h, sizeof(h));
-		if (type == PST_K_Q4_K)
-			memcpy(p + 2, &h, sizeof(h));
-		for (j = 0; type == PST_K_Q4_K && j < 12; j++)
-			p[4 + j] &= j < 8 ? 0x03 : 0x33;
-		for (j = 0; type == PST_K_Q6_K && j < 16; j++)
-			p[192 + j] = (uint8_t)(int8_t)((int)rnd_below(7) - 3);
-	}
+	for (i = 0; i < nr; i++)
+		exact_block((uint8_t *)s->w.p + i * ops->block_bytes, type);
 	for (i = 0; i < s->d.bytes / sizeof(float); i++)
 		((float *)s->d.p)[i] = 0x1p-5f;
 }
@@ -373,9 +383,11 @@ static void exact_scales(struct setup *s, enum pst_ktype type,
 /* 512 weights: the largest partial sum of codes stays below 2^24. */
 static void integer_parts_are_exact_in_every_table(void **state)
 {
-	static const enum pst_ktype types[] = { PST_K_Q8_0, PST_K_Q4_0,
-						PST_K_Q5_0, PST_K_Q4_K,
-						PST_K_Q6_K };
+	static const enum pst_ktype types[] = {
+		PST_K_Q8_0,  PST_K_Q4_0, PST_K_Q5_0,   PST_K_IQ4_NL,
+		PST_K_MXFP4, PST_K_Q2_K, PST_K_Q3_K,   PST_K_Q4_K,
+		PST_K_Q5_K,  PST_K_Q6_K, PST_K_IQ4_XS,
+	};
 	struct pst_kernels ref, tables[KTEST_NR_MASKS];
 	size_t nr_tables = kcheck_tables(tables), t, m, round;
 	float want[15];

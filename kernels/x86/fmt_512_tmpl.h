@@ -1,0 +1,65 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Steps of decoding that several formats share, on 512-bit vectors.
+ */
+#ifndef PST_K_FMT_512_TMPL_H
+#define PST_K_FMT_512_TMPL_H
+
+#include "mul_q8_512_tmpl.h"
+
+/* Half-precision scales of blocks @bytes apart. */
+PST_K_INLINE struct wscale512 block_scales512(const uint8_t *p, uint32_t nr,
+					      uint32_t bytes)
+{
+	struct wscale512 s = { .min = _mm512_setzero_ps() };
+	__m128i h = _mm_setzero_si128();
+	uint16_t part[8] = { 0 };
+	uint32_t i;
+
+	if (nr == 8) {
+		h = _mm_insert_epi16(h, pst_k_load_u16(p), 0);
+		h = _mm_insert_epi16(h, pst_k_load_u16(p + bytes), 1);
+		h = _mm_insert_epi16(h, pst_k_load_u16(p + 2 * bytes), 2);
+		h = _mm_insert_epi16(h, pst_k_load_u16(p + 3 * bytes), 3);
+		h = _mm_insert_epi16(h, pst_k_load_u16(p + 4 * bytes), 4);
+		h = _mm_insert_epi16(h, pst_k_load_u16(p + 5 * bytes), 5);
+		h = _mm_insert_epi16(h, pst_k_load_u16(p + 6 * bytes), 6);
+		h = _mm_insert_epi16(h, pst_k_load_u16(p + 7 * bytes), 7);
+	} else {
+		for (i = 0; i < nr; i++)
+			part[i] = pst_k_load_u16(p + i * bytes);
+		h = _mm_loadu_si128((const __m128i *)part);
+	}
+	s.scale = _mm512_zextps256_ps512(_mm256_cvtph_ps(h));
+	return s;
+}
+
+/* 16 bytes of each of two blocks: their low, then their high nibbles. */
+PST_K_INLINE __m512i nibbles512(const uint8_t *p0, const uint8_t *p1)
+{
+	__m256i q =
+		_mm256_castsi128_si256(_mm_loadu_si128((const __m128i *)p0));
+	__m512i v;
+
+	if (p1)
+		q = _mm256_inserti128_si256(
+			q, _mm_loadu_si128((const __m128i *)p1), 1);
+	else
+		q = _mm256_zextsi128_si256(_mm256_castsi256_si128(q));
+	v = _mm512_permutexvar_epi64(_mm512_set_epi64(3, 2, 3, 2, 1, 0, 1, 0),
+				     _mm512_castsi256_si512(q));
+	v = _mm512_mask_srli_epi16(v, 0xff00ff00, v, 4);
+	return _mm512_and_si512(v, _mm512_set1_epi8(15));
+}
+
+/* What nibbles stand for, with an offset that makes the dot product's codes. */
+PST_K_INLINE __m512i lookup512(__m512i nibbles, const int8_t values[16],
+			       int offset)
+{
+	__m128i table = _mm_loadu_si128((const __m128i *)values);
+
+	table = _mm_add_epi8(table, _mm_set1_epi8((char)offset));
+	return _mm512_shuffle_epi8(_mm512_broadcast_i32x4(table), nibbles);
+}
+
+#endif
