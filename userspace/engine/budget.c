@@ -24,22 +24,16 @@
 /* Bookkeeping per slot: the slot and its reads. */
 #define SLOT_META_BYTES 1024
 
-static int find_ceiling(const struct pst_engine *e, uint64_t own, uint64_t *out,
-			struct pst_diag *diag)
+/* What this process could hold in all, by the machine and by its cgroup. */
+static int find_room(uint64_t own, uint64_t *out)
 {
 	struct pst_mem_limits lim;
-	uint64_t room, reserve;
 	int rc = pst_mem_limits_read(&lim);
+	uint64_t room;
 
-	if (e->opts.ram_bytes) {
-		*out = e->opts.ram_bytes;
-		return 0;
-	}
 	if (rc)
-		return pst_diag_set(diag, rc,
-				    "cannot read the machine's memory: give "
-				    "--ram");
-	room = lim.mem_available;
+		return rc;
+	room = lim.mem_available + lim.hugetlb_free_2m + lim.hugetlb_free_1g;
 	if (lim.cgroup_limit != UINT64_MAX) {
 		uint64_t left = lim.cgroup_limit > lim.cgroup_used
 					? lim.cgroup_limit - lim.cgroup_used
@@ -47,7 +41,34 @@ static int find_ceiling(const struct pst_engine *e, uint64_t own, uint64_t *out,
 
 		room = PST_MIN(room, left);
 	}
-	room += own;
+	*out = room + own;
+	return 0;
+}
+
+static int find_ceiling(const struct pst_engine *e, uint64_t own, uint64_t *out,
+			struct pst_diag *diag)
+{
+	uint64_t room, reserve;
+	int rc = find_room(own, &room);
+
+	if (rc && !e->opts.ram_bytes)
+		return pst_diag_set(diag, rc,
+				    "cannot read the machine's memory: give "
+				    "--ram");
+	*out = e->opts.ram_bytes;
+	if (rc || (*out && *out <= room))
+		return 0;
+	if (*out) {
+		/* More than there is would end in the kernel's killing. */
+		*out = room - room / 64;
+		pst_log(e->opts.log, PST_LOG_WARN,
+			"--ram asks for %.1f MiB, %.1f MiB are available: "
+			"using %.1f MiB",
+			(double)e->opts.ram_bytes / (double)PST_MIB,
+			(double)room / (double)PST_MIB,
+			(double)*out / (double)PST_MIB);
+		return 0;
+	}
 	reserve = PST_MAX(RESERVE_MIN_BYTES, room / RESERVE_SHARE);
 	/* A small cgroup or machine: a share instead of half a gigabyte. */
 	reserve = PST_MIN(reserve, room / 4);

@@ -241,6 +241,10 @@ static int open_weights(struct pst_engine *e, struct pst_diag *diag)
 	if (rc)
 		return rc;
 	warn_small_cache(e);
+	if (e->opts.io == PST_ENGINE_IO_MMAP && e->opts.ram_bytes)
+		pst_log(e->opts.log, PST_LOG_WARN,
+			"with --io mmap the kernel decides how much of the "
+			"model is in memory: --ram does not bound it");
 	pst_io_stats_read(e->io, &e->io_before);
 	return 0;
 }
