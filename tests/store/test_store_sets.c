@@ -348,14 +348,18 @@ static void fit_and_arena_agree(void **state)
 
 		if (slot > PST_GIB)
 			continue;
-		n = pst_store_fit_slots(slot, bytes);
-		assert_true(pst_store_arena_bytes(slot, n) <= bytes);
-		assert_true(pst_store_arena_bytes(slot, n + 1) > bytes);
-		assert_true(pst_store_arena_bytes(slot, n) >= n * slot);
+		n = pst_store_fit_slots(slot, bytes, 2 * PST_MIB);
+		assert_true(pst_store_arena_bytes(slot, n, 2 * PST_MIB) <=
+			    bytes);
+		assert_true(pst_store_arena_bytes(slot, n + 1, 2 * PST_MIB) >
+			    bytes);
+		assert_true(pst_store_arena_bytes(slot, n, 2 * PST_MIB) >=
+			    n * slot);
 	}
-	assert_int_equal(pst_store_fit_slots(0, PST_GIB), 0);
-	assert_int_equal(pst_store_fit_slots(2 * PST_GIB, 8 * PST_GIB), 0);
-	assert_int_equal(pst_store_fit_slots(4096, 0), 0);
+	assert_int_equal(pst_store_fit_slots(0, PST_GIB, 2 * PST_MIB), 0);
+	assert_int_equal(
+		pst_store_fit_slots(2 * PST_GIB, 8 * PST_GIB, 2 * PST_MIB), 0);
+	assert_int_equal(pst_store_fit_slots(4096, 0, 2 * PST_MIB), 0);
 }
 
 static void an_expert_over_1_gib_is_refused(void **state)

@@ -193,6 +193,11 @@ void cli_bar_update(struct cli_bar *b, const char *stage, uint64_t done,
 		    uint64_t all, const char *unit);
 void cli_bar_clear(struct cli_bar *b);
 
+/* Memory that a byte of text takes: the text, a copy, its token ids while
+ * their list grows.
+ */
+#define CLI_TEXT_BYTES 16
+
 /** cli_read_all() - a whole file ("-" is stdin); heap, NUL-terminated */
 int cli_read_all(const char *path, char **out, size_t *len);
 

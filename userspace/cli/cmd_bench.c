@@ -109,20 +109,19 @@ static int measure(struct pst_engine *e, const struct cli_opts *o,
 	return rc ? cli_fail(rc, &diag) : EXIT_OK;
 }
 
-static int set_mode(struct cli_opts *o, const char *mode)
+static bool is_mode(const char *mode)
+{
+	return !strcmp(mode, "resident") || !strcmp(mode, "mmap") ||
+	       !strcmp(mode, "pread") || !strcmp(mode, "uring");
+}
+
+static void set_mode(struct cli_opts *o, const char *mode)
 {
 	o->engine.resident = !strcmp(mode, "resident");
-	if (!strcmp(mode, "mmap"))
-		o->engine.io = PST_ENGINE_IO_MMAP;
-	else if (!strcmp(mode, "pread"))
-		o->engine.io = PST_ENGINE_IO_PREAD;
-	else if (!strcmp(mode, "uring"))
-		o->engine.io = PST_ENGINE_IO_URING;
-	else if (!strcmp(mode, "resident"))
-		o->engine.io = PST_ENGINE_IO_AUTO;
-	else
-		return -EINVAL;
-	return 0;
+	o->engine.io = !strcmp(mode, "mmap")	? PST_ENGINE_IO_MMAP
+		       : !strcmp(mode, "pread") ? PST_ENGINE_IO_PREAD
+		       : !strcmp(mode, "uring") ? PST_ENGINE_IO_URING
+						: PST_ENGINE_IO_AUTO;
 }
 
 static int run_mode(struct cli_opts *o, const char *mode, struct result *r,
@@ -272,12 +271,8 @@ static int run_all(struct cli_opts *o, char **modes, uint32_t nr)
 	int rc = EXIT_OK;
 
 	for (uint32_t i = 0; i < nr && !rc; i++) {
-		if (i && set_mode(o, modes[i])) {
-			cli_error("--against '%s': resident, mmap, pread or "
-				  "uring",
-				  modes[i]);
-			return EXIT_USAGE;
-		}
+		if (i)
+			set_mode(o, modes[i]);
 		rc = run_repeats(o, modes[i], &results[i], &hash[i]);
 	}
 	if (rc)
@@ -306,9 +301,17 @@ int cmd_bench(struct cli_opts *o)
 	if (!copy)
 		return cli_fail(-ENOMEM, NULL);
 	snprintf(own, sizeof(own), "%s", own_mode(o));
-	for (char *m = strtok_r(copy, ",", &save); m && nr < MAX_MODES;
-	     m = strtok_r(NULL, ",", &save))
+	for (char *m = strtok_r(copy, ",", &save); m;
+	     m = strtok_r(NULL, ",", &save)) {
+		if (!is_mode(m) || nr == MAX_MODES) {
+			cli_error("--against '%s': up to %d of resident, mmap, "
+				  "pread, uring",
+				  m, MAX_MODES - 1);
+			free(copy);
+			return EXIT_USAGE;
+		}
 		modes[nr++] = m;
+	}
 	if (!o->seed_given)
 		o->sample.seed = 1;
 	if (!o->gen_tokens && !o->prompt_tokens) {

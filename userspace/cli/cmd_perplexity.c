@@ -209,6 +209,7 @@ int cmd_perplexity(struct cli_opts *o)
 		return rc;
 	if (!o->engine.ctx_size)
 		o->engine.ctx_size = DEFAULT_WINDOW;
+	o->engine.extra_bytes = CLI_TEXT_BYTES * len;
 	rc = cli_open(o, o->args[0], &p.e);
 	if (rc)
 		goto out_text;

@@ -19,8 +19,11 @@ struct run {
 	const struct cli_chat *chat;
 	struct cli_run_stats stats;
 	int32_t next;
+	int32_t owed; /* shown but not yet in the sequence, -1 for none */
 	char *reply; /* kept for -o json */
 	size_t reply_len, reply_cap;
+	char *text; /* the prompt, when it was read from a file */
+	int write_err; /* errno of a failed write to stdout */
 };
 
 static int on_logits(void *ctx, uint32_t index, const float *logits)
@@ -29,7 +32,7 @@ static int on_logits(void *ctx, uint32_t index, const float *logits)
 
 	(void)index;
 	r->next = pst_sampler_draw(r->sampler, logits);
-	return 0;
+	return r->next < 0 ? -ERANGE : 0;
 }
 
 static void on_prefill(void *ctx, uint64_t done, uint64_t all)
@@ -46,9 +49,11 @@ static int emit(struct run *r, const char *s, size_t len)
 	char *p;
 
 	if (r->o->output != OUT_JSON) {
-		if (fwrite(s, 1, len, stdout) != len || fflush(stdout))
-			return -EPIPE;
-		return 0;
+		errno = 0;
+		if (fwrite(s, 1, len, stdout) == len && !fflush(stdout))
+			return 0;
+		r->write_err = errno ? errno : EIO;
+		return -r->write_err;
 	}
 	while (r->reply_len + len > r->reply_cap) {
 		r->reply_cap = r->reply_cap ? r->reply_cap * 2 : 4096;
@@ -83,6 +88,17 @@ static int emit_token(struct run *r, struct pst_detok *d, int32_t id)
 	return rc;
 }
 
+/* A model that computes NaN or infinity is damaged or overflows. */
+static int no_numbers(const struct run *r, int rc, struct pst_diag *diag)
+{
+	if (rc != -ERANGE)
+		return rc;
+	return pst_diag_set(diag, -EBADMSG,
+			    "the model gave logits that are no numbers after "
+			    "%u tokens",
+			    pst_session_nr_tokens(r->s));
+}
+
 static int prefill(struct run *r, const struct pst_tokens *t,
 		   struct pst_diag *diag)
 {
@@ -99,7 +115,14 @@ static int prefill(struct run *r, const struct pst_tokens *t,
 	rc = pst_session_eval(r->s, &ev, diag);
 	cli_bar_clear(&r->o->bar);
 	r->stats.prompt_ns = pst_now_ns() - start;
-	return rc;
+	return no_numbers(r, rc, diag);
+}
+
+static void cut_short(struct run *r, uint32_t ctx)
+{
+	cli_error("the context of %u tokens is full after %u of this reply: "
+		  "raise --ctx-size",
+		  ctx, r->stats.reply_tokens);
 }
 
 /* Tokens until the model ends, the count is reached or the context is full. */
@@ -122,12 +145,17 @@ static int decode(struct run *r, struct pst_diag *diag)
 		};
 
 		rc = emit_token(r, &d, id);
-		if (rc || ++r->stats.reply_tokens >= max ||
-		    pst_session_nr_tokens(r->s) >= ctx)
+		r->owed = id;
+		if (rc || ++r->stats.reply_tokens >= max)
 			break;
-		rc = pst_session_eval(r->s, &ev, diag);
+		if (pst_session_nr_tokens(r->s) >= ctx) {
+			cut_short(r, ctx);
+			break;
+		}
+		rc = no_numbers(r, pst_session_eval(r->s, &ev, diag), diag);
 		if (rc)
 			break;
+		r->owed = -1;
 	}
 	n = pst_detok_flush(&d, tail, sizeof(tail));
 	if (!rc && n > 0)
@@ -160,10 +188,16 @@ static int answer(struct run *r, const char *user, bool first)
 			 : cli_chat_turn(r->chat, r->o->system, user, first);
 	struct pst_tokens t = { 0 };
 	struct pst_diag diag;
-	int rc = -ENOMEM;
+	int rc = 0;
 
 	pst_diag_init(&diag);
-	if (text)
+	r->reply_len = 0;
+	if (r->owed >= 0)
+		rc = pst_tokens_push(&t, r->owed);
+	r->owed = -1;
+	if (!text)
+		rc = -ENOMEM;
+	if (!rc)
 		rc = pst_vocab_tokenize(v, text, strlen(text),
 					PST_TOKENIZE_SPECIAL |
 						(first ? PST_TOKENIZE_BOS : 0),
@@ -180,6 +214,11 @@ static int answer(struct run *r, const char *user, bool first)
 		report(r);
 	free(text);
 	pst_tokens_fini(&t);
+	if (rc && r->write_err) {
+		cli_error("cannot write the reply to stdout: %s",
+			  strerror(r->write_err));
+		return EXIT_DRIVE;
+	}
 	return rc ? cli_fail(rc, &diag) : EXIT_OK;
 }
 
@@ -209,43 +248,52 @@ static int chat_loop(struct run *r)
 	return rc;
 }
 
-static int read_prompt(struct run *r)
+/* The prompt of a file or a pipe, read before the model takes the memory. */
+static int load_prompt(struct run *r)
 {
 	struct cli_opts *o = r->o;
 	const char *path = o->file ? o->file : "-";
-	char *text;
 	size_t len;
 	int rc;
 
-	if (o->nr_args == 2)
-		return answer(r, o->args[1], true);
-	if (!o->file && isatty(STDIN_FILENO))
-		return chat_loop(r);
-	rc = cli_read_all(path, &text, &len);
+	if (o->nr_args == 2 || (!o->file && isatty(STDIN_FILENO)))
+		return EXIT_OK;
+	rc = cli_read_all(path, &r->text, &len);
 	if (rc) {
 		cli_error("%s: %s", path, strerror(-rc));
-		return rc == -ENOENT ? EXIT_NO_MODEL : EXIT_OS;
+		return rc == -ENOENT   ? EXIT_NO_MODEL
+		       : rc == -EACCES ? EXIT_PERM
+				       : EXIT_OS;
 	}
-	if (strlen(text) != len) {
+	if (strlen(r->text) != len) {
 		cli_error("%s: the prompt holds a NUL byte", path);
-		rc = EXIT_DATA;
-	} else {
-		rc = answer(r, text, true);
+		return EXIT_DATA;
 	}
-	free(text);
-	return rc;
+	o->engine.extra_bytes = CLI_TEXT_BYTES * len;
+	return EXIT_OK;
+}
+
+static int converse(struct run *r)
+{
+	if (r->o->nr_args == 2)
+		return answer(r, r->o->args[1], true);
+	return r->text ? answer(r, r->text, true) : chat_loop(r);
 }
 
 int cmd_run(struct cli_opts *o)
 {
-	struct run r = { .o = o };
+	struct run r = { .o = o, .owed = -1 };
 	int rc;
 
 	if (!o->seed_given && getrandom(&o->sample.seed, 8, 0) != 8)
 		o->sample.seed = pst_now_ns();
-	rc = cli_open(o, o->args[0], &r.e);
-	if (rc)
+	rc = load_prompt(&r);
+	if (!rc)
+		rc = cli_open(o, o->args[0], &r.e);
+	if (rc) {
+		free(r.text);
 		return rc;
+	}
 	r.chat = cli_chat_find(r.e);
 	if (!o->raw && !r.chat->name)
 		cli_error("this model's chat form is not known: plain "
@@ -254,10 +302,11 @@ int cmd_run(struct cli_opts *o)
 				&r.sampler);
 	if (!rc)
 		rc = pst_session_create(r.e, &r.s);
-	rc = rc ? cli_fail(rc, NULL) : read_prompt(&r);
+	rc = rc ? cli_fail(rc, NULL) : converse(&r);
 	pst_session_destroy(r.s);
 	pst_sampler_destroy(r.sampler);
 	pst_engine_close(r.e);
 	free(r.reply);
+	free(r.text);
 	return rc;
 }

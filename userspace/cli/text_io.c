@@ -36,7 +36,7 @@ int cli_read_all(const char *path, char **out, size_t *len)
 	if (!buf)
 		rc = -ENOMEM;
 	else if (ferror(f))
-		rc = -EIO;
+		rc = errno ? -errno : -EIO;
 	if (f != stdin)
 		fclose(f);
 	if (rc) {

@@ -21,11 +21,31 @@
 #define SLACK_BYTES (3 * PST_MIB)
 /* Touched part of a worker's stack and its pool state. */
 #define THREAD_BYTES (256 * PST_KIB)
-/* Bookkeeping per slot: the slot and its reads. */
-#define SLOT_META_BYTES 1024
+
+static uint64_t page_bytes(const struct pst_engine *e)
+{
+	return e->opts.huge == PST_HUGE_1G ? PST_GIB : 2 * PST_MIB;
+}
+
+/* Free pages of the pools that the wanted page kind may draw on. */
+static uint64_t hugetlb_room(const struct pst_engine *e,
+			     const struct pst_mem_limits *lim)
+{
+	switch (e->opts.huge) {
+	case PST_HUGE_AUTO:
+	case PST_HUGE_2M:
+		return lim->hugetlb_free_2m;
+	case PST_HUGE_1G:
+		return lim->hugetlb_free_1g;
+	case PST_HUGE_THP:
+	case PST_HUGE_OFF:
+		break;
+	}
+	return 0;
+}
 
 /* What this process could hold in all, by the machine and by its cgroup. */
-static int find_room(uint64_t own, uint64_t *out)
+static int find_room(const struct pst_engine *e, uint64_t own, uint64_t *out)
 {
 	struct pst_mem_limits lim;
 	int rc = pst_mem_limits_read(&lim);
@@ -33,7 +53,7 @@ static int find_room(uint64_t own, uint64_t *out)
 
 	if (rc)
 		return rc;
-	room = lim.mem_available + lim.hugetlb_free_2m + lim.hugetlb_free_1g;
+	room = lim.mem_available;
 	if (lim.cgroup_limit != UINT64_MAX) {
 		uint64_t left = lim.cgroup_limit > lim.cgroup_used
 					? lim.cgroup_limit - lim.cgroup_used
@@ -41,7 +61,8 @@ static int find_room(uint64_t own, uint64_t *out)
 
 		room = PST_MIN(room, left);
 	}
-	*out = room + own;
+	/* No memory cgroup counts hugetlb pages. */
+	*out = room + own + hugetlb_room(e, &lim);
 	return 0;
 }
 
@@ -49,7 +70,7 @@ static int find_ceiling(const struct pst_engine *e, uint64_t own, uint64_t *out,
 			struct pst_diag *diag)
 {
 	uint64_t room, reserve;
-	int rc = find_room(own, &room);
+	int rc = find_room(e, own, &room);
 
 	if (rc && !e->opts.ram_bytes)
 		return pst_diag_set(diag, rc,
@@ -93,7 +114,25 @@ static uint64_t scratch_of(const struct pst_engine *e, uint32_t batch,
 				  .n_batch = batch,
 				  .n_ctx = ctx };
 
-	return pst_align_up(pst_fwd_bytes(&a), 2 * PST_MIB);
+	return pst_align_up(pst_fwd_bytes(&a), page_bytes(e));
+}
+
+static uint64_t key_bytes(const struct pst_engine *e)
+{
+	return (uint64_t)e->model->hp.n_layers * e->model->hp.n_expert *
+	       PST_STORE_KEY_BYTES;
+}
+
+/* A sampler ranks every token: a logit and an id each. */
+static uint64_t sampler_bytes(const struct pst_engine *e)
+{
+	return (uint64_t)e->model->hp.n_vocab * 8;
+}
+
+static uint64_t meta_bytes(const struct pst_engine *e)
+{
+	return pst_store_meta_bytes(e->model->experts, e->model->hp.n_layers,
+				    pst_io_align(e->io), pst_engine_split(e));
 }
 
 static void plan_model(const struct pst_engine *e, struct pst_plan *p)
@@ -119,15 +158,16 @@ static void plan_fixed(const struct pst_engine *e, struct pst_plan *p)
 {
 	uint64_t base;
 
-	p->process = own_bytes() + SLACK_BYTES + p->threads * THREAD_BYTES;
+	p->process = own_bytes() + SLACK_BYTES + p->threads * THREAD_BYTES +
+		     key_bytes(e) + sampler_bytes(e) + e->opts.extra_bytes;
 	p->trunk = e->opts.io == PST_ENGINE_IO_MMAP
 			   ? 0
-			   : pst_align_up(e->model->trunk_bytes, 2 * PST_MIB);
+			   : pst_align_up(e->model->trunk_bytes, page_bytes(e));
 	p->kv = pst_kv_bytes(&e->model->hp,
 			     e->opts.kv_f16 ? PST_KV_F16 : PST_KV_F32,
 			     p->ctx_size);
 	if (p->kv != UINT64_MAX)
-		p->kv = pst_align_up(p->kv, 2 * PST_MIB);
+		p->kv = pst_align_up(p->kv, page_bytes(e));
 	base = p->process + p->trunk;
 	/* A chunk never holds more tokens than the context. */
 	p->batch_size = PST_MIN(e->opts.batch_size, p->ctx_size);
@@ -151,7 +191,7 @@ static uint32_t wanted_slots(const struct pst_engine *e,
 		return p->nr_experts;
 	switch (e->opts.cache_unit) {
 	case PST_CACHE_BYTES:
-		n = pst_store_fit_slots(p->slot, v);
+		n = pst_store_fit_slots(p->slot, v, page_bytes(e));
 		break;
 	case PST_CACHE_PERCENT:
 		n = (p->nr_experts * v + 99) / 100;
@@ -165,9 +205,10 @@ static uint32_t wanted_slots(const struct pst_engine *e,
 	return (uint32_t)PST_MIN(n, (uint64_t)p->nr_experts);
 }
 
-static int does_not_fit(const struct pst_plan *p, uint32_t slots, uint64_t need,
-			struct pst_diag *diag)
+static int does_not_fit(const struct pst_plan *p, uint32_t slots,
+			uint64_t arena, struct pst_diag *diag)
 {
+	uint64_t need = p->trunk + p->kv + p->scratch + p->process + arena;
 	double m = 1.0 / (double)PST_MIB;
 
 	return pst_diag_set(
@@ -178,8 +219,7 @@ static int does_not_fit(const struct pst_plan *p, uint32_t slots, uint64_t need,
 		"--batch-size",
 		(double)p->trunk * m, (double)p->kv * m, p->ctx_size,
 		(double)p->scratch * m, p->batch_size, (double)p->process * m,
-		slots, (double)pst_store_arena_bytes(p->slot, slots) * m,
-		(double)need * m, (double)p->ram * m);
+		slots, (double)arena * m, (double)need * m, (double)p->ram * m);
 }
 
 static int plan_cache(const struct pst_engine *e, struct pst_plan *p,
@@ -190,12 +230,17 @@ static int plan_cache(const struct pst_engine *e, struct pst_plan *p,
 
 	p->slot = pst_store_slot_bytes(e->model->experts, e->model->hp.n_layers,
 				       pst_io_align(e->io));
+	if (p->slot > PST_GIB)
+		return pst_diag_set(diag, -ENOTSUP,
+				    "one expert needs %.1f MiB, at most 1024 "
+				    "are supported: use --io mmap",
+				    (double)p->slot / (double)PST_MIB);
 	want = wanted_slots(e, p);
 	if (p->ram > fixed)
-		fit = pst_store_fit_slots(p->slot + SLOT_META_BYTES,
-					  p->ram - fixed);
+		fit = pst_store_fit_slots(p->slot + meta_bytes(e),
+					  p->ram - fixed, page_bytes(e));
 	p->nr_slots = PST_MIN(want, fit);
-	p->cache = pst_store_arena_bytes(p->slot, p->nr_slots);
+	p->cache = pst_store_arena_bytes(p->slot, p->nr_slots, page_bytes(e));
 	if (chosen && want < p->nr_used)
 		return pst_diag_set(diag, -EINVAL,
 				    "the expert cache holds %u experts, one "
@@ -206,7 +251,8 @@ static int plan_cache(const struct pst_engine *e, struct pst_plan *p,
 		uint32_t n = chosen ? want : p->nr_used;
 
 		return does_not_fit(
-			p, n, fixed + pst_store_arena_bytes(p->slot, n), diag);
+			p, n, pst_store_arena_bytes(p->slot, n, page_bytes(e)),
+			diag);
 	}
 	return 0;
 }
@@ -233,18 +279,24 @@ int pst_budget_plan(const struct pst_engine *e, struct pst_plan *out,
 	if (p.nr_experts && e->opts.io != PST_ENGINE_IO_MMAP)
 		rc = plan_cache(e, &p, fixed, diag);
 	else if (fixed > p.ram)
-		rc = does_not_fit(&p, 0, fixed, diag);
+		rc = does_not_fit(&p, 0, 0, diag);
 	*out = p;
 	return rc;
 }
 
+uint64_t pst_budget_page(const struct pst_engine *e)
+{
+	return page_bytes(e);
+}
+
 uint32_t pst_budget_slots(const struct pst_engine *e)
 {
-	uint64_t used = own_bytes() + SLACK_BYTES / 2;
+	uint64_t used = own_bytes() + SLACK_BYTES / 2 + key_bytes(e) +
+			sampler_bytes(e) + e->opts.extra_bytes;
 	uint32_t fit = 0;
 
 	if (e->plan.ram > used)
-		fit = pst_store_fit_slots(e->plan.slot + SLOT_META_BYTES,
-					  e->plan.ram - used);
+		fit = pst_store_fit_slots(e->plan.slot + meta_bytes(e),
+					  e->plan.ram - used, page_bytes(e));
 	return PST_MIN(fit, e->plan.nr_slots);
 }

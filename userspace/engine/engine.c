@@ -13,6 +13,9 @@
 
 #define DEFAULT_DEPTH 64
 #define DEFAULT_SPLIT (1 * PST_MIB)
+/* Trunk extents, slots and splits start on this boundary. */
+#define MAX_ALIGN   4096
+#define MAX_THREADS 1024
 
 enum pst_mem_want pst_engine_huge_want(enum pst_engine_huge h)
 {
@@ -27,11 +30,44 @@ enum pst_mem_want pst_engine_huge_want(enum pst_engine_huge h)
 	return want[h];
 }
 
+uint32_t pst_engine_split(const struct pst_engine *e)
+{
+	return e->opts.split_bytes ? e->opts.split_bytes : DEFAULT_SPLIT;
+}
+
+static const char *policy_name(const struct pst_engine *e)
+{
+	return e->opts.policy ? e->opts.policy : "default";
+}
+
+/* What can be judged before a file is opened. */
+static int check_opts(const struct pst_engine *e, struct pst_diag *diag)
+{
+	char names[128] = "";
+	const char *name;
+
+	if (e->opts.threads > MAX_THREADS)
+		return pst_diag_set(diag, -EINVAL,
+				    "%u threads are more than the %d that are "
+				    "supported",
+				    e->opts.threads, MAX_THREADS);
+	if (pst_policy_find(policy_name(e)))
+		return 0;
+	for (uint32_t i = 0; (name = pst_policy_name(i)); i++)
+		snprintf(names + strlen(names), sizeof(names) - strlen(names),
+			 "%s%s", i ? ", " : "", name);
+	return pst_diag_set(diag, -EINVAL,
+			    "no cache policy is named '%s': there are %s",
+			    policy_name(e), names);
+}
+
 int pst_engine_open_files(struct pst_engine *e, const char *path,
 			  struct pst_diag *diag)
 {
-	int rc = pst_gguf_open(path, &e->gguf, diag);
+	int rc = check_opts(e, diag);
 
+	if (!rc)
+		rc = pst_gguf_open(path, &e->gguf, diag);
 	if (rc)
 		return rc;
 	pst_kernels_init(&e->kernels,
@@ -112,6 +148,12 @@ static int open_io(struct pst_engine *e, struct pst_diag *diag)
 	for (uint32_t i = 0; rc >= 0 && i < pst_gguf_nr_files(e->gguf); i++)
 		rc = pst_io_add_file(e->io, pst_gguf_file(e->gguf, i)->path,
 				     diag);
+	if (rc >= 0 && pst_io_align(e->io) > MAX_ALIGN)
+		return pst_diag_set(diag, -ENOTSUP,
+				    "this drive's O_DIRECT needs transfers of "
+				    "%u bytes, %d are supported: use --direct "
+				    "off",
+				    pst_io_align(e->io), MAX_ALIGN);
 	return rc < 0 ? rc : 0;
 }
 
@@ -167,7 +209,6 @@ static int make_buffers(struct pst_engine *e, struct pst_diag *diag)
 
 static int make_store(struct pst_engine *e, struct pst_diag *diag)
 {
-	const char *policy = e->opts.policy ? e->opts.policy : "default";
 	struct pst_store_args args = {
 		.mode = e->opts.io == PST_ENGINE_IO_MMAP ? PST_STORE_MMAP
 							 : PST_STORE_STREAM,
@@ -176,17 +217,13 @@ static int make_store(struct pst_engine *e, struct pst_diag *diag)
 		.nr_experts = e->model->hp.n_expert,
 		.io = e->io,
 		.nr_per_token = e->plan.nr_token,
-		.policy = pst_policy_find(policy),
+		.policy = pst_policy_find(policy_name(e)),
 		.huge = pst_engine_huge_want(e->opts.huge),
 		.node = e->node,
-		.split_bytes = e->opts.split_bytes ? e->opts.split_bytes
-						   : DEFAULT_SPLIT,
+		.split_bytes = pst_engine_split(e),
 	};
 	int rc;
 
-	if (!args.policy)
-		return pst_diag_set(diag, -EINVAL,
-				    "no cache policy is named '%s'", policy);
 	args.nr_slots = pst_budget_slots(e);
 	if (args.mode == PST_STORE_STREAM && args.nr_slots < e->plan.nr_used)
 		return pst_diag_set(diag, -ENOMEM,
@@ -196,11 +233,20 @@ static int make_store(struct pst_engine *e, struct pst_diag *diag)
 				    args.nr_slots,
 				    (double)e->plan.ram / (double)PST_MIB,
 				    e->plan.nr_used);
+	if (args.mode == PST_STORE_STREAM &&
+	    (e->opts.resident || e->opts.cache_unit != PST_CACHE_AUTO) &&
+	    args.nr_slots < e->plan.nr_slots)
+		return pst_diag_set(diag, -ENOMEM,
+				    "after loading, %u of the %u experts asked "
+				    "for fit in %.1f MiB: raise --ram",
+				    args.nr_slots, e->plan.nr_slots,
+				    (double)e->plan.ram / (double)PST_MIB);
 	rc = pst_store_create(&args, &e->store, diag);
 	if (rc)
 		return rc;
 	e->plan.nr_slots = args.nr_slots;
-	e->plan.cache = pst_store_arena_bytes(e->plan.slot, args.nr_slots);
+	e->plan.cache = pst_store_arena_bytes(e->plan.slot, args.nr_slots,
+					      pst_budget_page(e));
 	pst_fwd_set_store(e->fwd, e->store);
 	if (e->opts.resident)
 		rc = pst_store_load_all(

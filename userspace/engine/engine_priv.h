@@ -54,6 +54,12 @@ int pst_engine_open_files(struct pst_engine *e, const char *path,
 int pst_budget_plan(const struct pst_engine *e, struct pst_plan *out,
 		    struct pst_diag *diag);
 
+/** pst_engine_split() - reads longer than this are split */
+uint32_t pst_engine_split(const struct pst_engine *e);
+
+/** pst_budget_page() - what big regions are rounded up to */
+uint64_t pst_budget_page(const struct pst_engine *e);
+
 /**
  * pst_budget_slots() - slots that fit beside what is really in use by now
  *

@@ -64,6 +64,19 @@ static int32_t argmax(const float *logits, uint32_t n)
 	return (int32_t)best;
 }
 
+/* Logits that hold a NaN or whose best is infinite rank nothing. */
+static bool rankable(const float *logits, uint32_t n)
+{
+	float best = -INFINITY;
+
+	for (uint32_t i = 0; i < n; i++) {
+		if (isnan(logits[i]))
+			return false;
+		best = fmaxf(best, logits[i]);
+	}
+	return isfinite(best);
+}
+
 /* Order: higher logit first, then lower id. */
 static bool before(const struct candidate *a, const struct candidate *b)
 {
@@ -95,7 +108,7 @@ static void sift(struct candidate *h, uint32_t n, uint32_t at)
 	}
 }
 
-/* The @k first candidates in order; NaN logits are never kept. */
+/* The @k first candidates in order. */
 static uint32_t keep_top(struct pst_sampler *s, const float *logits, uint32_t k)
 {
 	uint32_t n = 0;
@@ -103,8 +116,6 @@ static uint32_t keep_top(struct pst_sampler *s, const float *logits, uint32_t k)
 	for (uint32_t i = 0; i < s->nr_vocab; i++) {
 		struct candidate c = { .logit = logits[i], .id = (int32_t)i };
 
-		if (isnan(c.logit))
-			continue;
 		if (n < k) {
 			s->c[n++] = c;
 			if (n == k && k < s->nr_vocab)
@@ -153,11 +164,11 @@ int32_t pst_sampler_draw(struct pst_sampler *s, const float *logits)
 	uint32_t k = s->opts.top_k, n;
 	double sum = 0.0, at;
 
+	if (!rankable(logits, s->nr_vocab))
+		return -1;
 	if (s->opts.temp <= 0.0f)
 		return argmax(logits, s->nr_vocab);
 	n = keep_top(s, logits, k && k < s->nr_vocab ? k : s->nr_vocab);
-	if (!n)
-		return 0;
 	n = keep_min(s, keep_mass(s, n));
 	for (uint32_t i = 0; i < n; i++)
 		sum += exp(((double)s->c[i].logit - s->c[0].logit) /

@@ -276,6 +276,41 @@ static void read_vocab(struct reader *r, struct pst_hparams *hp)
 		fail(r, "is missing");
 }
 
+/* Keys that change the arithmetic in ways that no family here has: better
+ * refused than computed without.
+ */
+static void refuse_variants(struct reader *r)
+{
+	static const struct {
+		const char *name;
+		float off; /* besides 0 */
+	} keys[] = {
+		{ "attention.clamp_kqv", 0.0f },
+		{ "attention.max_alibi_bias", 0.0f },
+		{ "attn_logit_softcapping", 0.0f },
+		{ "final_logit_softcapping", 0.0f },
+		{ "logit_scale", 1.0f },
+		{ "residual_scale", 1.0f },
+		{ "embedding_scale", 1.0f },
+	};
+	uint32_t nextn = 0;
+	bool causal = true;
+
+	for (size_t i = 0; i < PST_ARRAY_SIZE(keys); i++) {
+		float v = 0.0f;
+
+		if (get_f32(r, keys[i].name, &v) && v != 0.0f &&
+		    v != keys[i].off)
+			unsupported(r, "is not supported for this family");
+	}
+	if (get_u32(r, "nextn_predict_layers", 0, MAX_LAYERS, &nextn) && nextn)
+		unsupported(r, "is not supported for this family");
+	if (!pst_gguf_get_bool(r->g, full_key(r, "attention.causal"),
+			       &causal) &&
+	    !causal)
+		unsupported(r, "= false is not supported");
+}
+
 int pst_hparams_read(const struct pst_gguf *g, const struct pst_arch *arch,
 		     struct pst_hparams *out, struct pst_diag *diag)
 {
@@ -299,6 +334,7 @@ int pst_hparams_read(const struct pst_gguf *g, const struct pst_arch *arch,
 	read_rope(&r, &hp);
 	read_experts(&r, &hp);
 	read_vocab(&r, &hp);
+	refuse_variants(&r);
 	if (!r.rc)
 		*out = hp;
 	return r.rc;

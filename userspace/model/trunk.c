@@ -170,10 +170,10 @@ static void collect(struct loader *l)
 		l->done_bytes += r->need_bytes;
 		if (!r->result || l->rc)
 			continue;
-		l->rc = pst_diag_set_at(l->diag, r->result,
+		l->rc = pst_diag_set_at(l->diag, -EIO,
 					pst_io_path(l->args->io, r->file),
 					r->off_bytes + r->done_bytes,
-					"cannot read the trunk: %s",
+					"cannot read the trunk: %s; see dmesg",
 					strerror(-r->result));
 	}
 	if (l->args->progress)

@@ -187,11 +187,12 @@ static void finish_slot(struct pst_store *s, struct slot *sl,
 		return;
 	}
 	if (wanted) {
-		s->failed = sl->error;
-		pst_diag_set_at(diag, sl->error, pst_io_path(s->io, sl->file),
-				sl->off_bytes,
-				"cannot read expert %u of layer %u: %s",
-				sl->expert, sl->layer, strerror(-sl->error));
+		/* Whatever the drive called it, it is an I/O error to us. */
+		s->failed = -EIO;
+		pst_diag_set_at(
+			diag, -EIO, pst_io_path(s->io, sl->file), sl->off_bytes,
+			"cannot read expert %u of layer %u: %s; see dmesg",
+			sl->expert, sl->layer, strerror(-sl->error));
 	}
 	drop_failed(s, sl);
 }

@@ -93,7 +93,7 @@ struct pst_store_stats {
 /**
  * struct pst_expert - an expert that may be computed now
  * @expert: index within its layer
- * @part: first byte of each matrix, 32-byte aligned as in the file
+ * @part: first byte of each matrix, aligned as in the file: not at all
  */
 struct pst_expert {
 	uint32_t expert;
@@ -112,12 +112,24 @@ uint64_t pst_store_slot_bytes(const struct pst_store_layer *layers,
 /**
  * pst_store_arena_bytes() - memory of @nr_slots slots, page rounding included
  *
+ * @page_bytes: what regions are rounded up to, a power of two
+ *
  * Slots lie in regions of at most 1 GiB, so some bytes per region are unused.
  */
-uint64_t pst_store_arena_bytes(uint64_t slot_bytes, uint32_t nr_slots);
+uint64_t pst_store_arena_bytes(uint64_t slot_bytes, uint32_t nr_slots,
+			       uint64_t page_bytes);
 
 /** pst_store_fit_slots() - how many slots fit in @bytes, 0 when none does */
-uint32_t pst_store_fit_slots(uint64_t slot_bytes, uint64_t bytes);
+uint32_t pst_store_fit_slots(uint64_t slot_bytes, uint64_t bytes,
+			     uint64_t page_bytes);
+
+/** pst_store_meta_bytes() - bookkeeping of one slot: its reads, mostly */
+uint64_t pst_store_meta_bytes(const struct pst_store_layer *layers,
+			      uint32_t nr_layers, uint32_t align,
+			      uint32_t split_bytes);
+
+/* Bookkeeping of one expert, resident or not: tables of store and policy. */
+#define PST_STORE_KEY_BYTES 96
 
 /**
  * pst_store_create() - reserve and register the slots

@@ -39,25 +39,22 @@ static uint32_t slots_per_region(uint64_t slot_bytes)
 	return slot_bytes ? (uint32_t)(REGION_BYTES / slot_bytes) : 0;
 }
 
-static uint64_t region_round(uint64_t bytes)
-{
-	return pst_align_up(bytes, 2 * PST_MIB);
-}
-
-uint64_t pst_store_arena_bytes(uint64_t slot_bytes, uint32_t nr_slots)
+uint64_t pst_store_arena_bytes(uint64_t slot_bytes, uint32_t nr_slots,
+			       uint64_t page_bytes)
 {
 	uint32_t per = slots_per_region(slot_bytes);
 	uint64_t sum;
 
 	if (!per)
 		return UINT64_MAX;
-	sum = (nr_slots / per) * region_round(per * slot_bytes);
+	sum = (nr_slots / per) * pst_align_up(per * slot_bytes, page_bytes);
 	if (nr_slots % per)
-		sum += region_round((nr_slots % per) * slot_bytes);
+		sum += pst_align_up((nr_slots % per) * slot_bytes, page_bytes);
 	return sum;
 }
 
-uint32_t pst_store_fit_slots(uint64_t slot_bytes, uint64_t bytes)
+uint32_t pst_store_fit_slots(uint64_t slot_bytes, uint64_t bytes,
+			     uint64_t page_bytes)
 {
 	uint64_t lo = 0, hi = slot_bytes ? bytes / slot_bytes : 0;
 
@@ -65,7 +62,8 @@ uint32_t pst_store_fit_slots(uint64_t slot_bytes, uint64_t bytes)
 	while (lo < hi) {
 		uint64_t mid = lo + (hi - lo + 1) / 2;
 
-		if (pst_store_arena_bytes(slot_bytes, (uint32_t)mid) <= bytes)
+		if (pst_store_arena_bytes(slot_bytes, (uint32_t)mid,
+					  page_bytes) <= bytes)
 			lo = mid;
 		else
 			hi = mid - 1;
@@ -73,15 +71,26 @@ uint32_t pst_store_fit_slots(uint64_t slot_bytes, uint64_t bytes)
 	return (uint32_t)lo;
 }
 
-static uint32_t reads_per_slot(const struct pst_store *s, uint32_t align)
+static uint32_t reads_per_slot(const struct pst_store_layer *layers,
+			       uint32_t nr_layers, uint32_t align,
+			       uint32_t split_bytes)
 {
-	uint32_t nr = 0;
+	uint64_t nr = 0;
 
 	for (uint32_t p = 0; p < PST_STORE_PARTS; p++)
-		nr += (uint32_t)((part_room(s->layers, s->nr_layers, p, align) +
-				  s->split_bytes - 1) /
-				 s->split_bytes);
-	return nr;
+		nr += (part_room(layers, nr_layers, p, align) + split_bytes -
+		       1) /
+		      split_bytes;
+	return (uint32_t)nr;
+}
+
+uint64_t pst_store_meta_bytes(const struct pst_store_layer *layers,
+			      uint32_t nr_layers, uint32_t align,
+			      uint32_t split_bytes)
+{
+	return sizeof(struct slot) + sizeof(uint32_t) +
+	       (uint64_t)reads_per_slot(layers, nr_layers, align, split_bytes) *
+		       sizeof(struct pst_io_read);
 }
 
 static int map_region(struct pst_store *s, const struct pst_store_args *args,
@@ -110,7 +119,8 @@ static int make_slots(struct pst_store *s, const struct pst_store_args *args,
 		      struct pst_diag *diag)
 {
 	uint32_t per = slots_per_region(s->slot_bytes);
-	uint32_t nr_reads = reads_per_slot(s, pst_io_align(s->io));
+	uint32_t nr_reads = reads_per_slot(s->layers, s->nr_layers,
+					   pst_io_align(s->io), s->split_bytes);
 	int region = -1;
 
 	if (!per)

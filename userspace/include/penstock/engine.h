@@ -64,6 +64,8 @@ enum pst_numa {
  *	limit and MemAvailable, less a reserve
  * @cache_unit: unit of @cache_value
  * @cache_value: size of the expert cache
+ * @extra_bytes: what the caller will allocate besides; counted against the
+ *	ceiling
  * @ctx_size: tokens of a session; 0: the model's, at most 4096
  * @threads: workers; 0: one per physical core
  * @batch_size: tokens per prefill chunk; 0: up to 512, as memory allows
@@ -86,6 +88,7 @@ struct pst_engine_opts {
 	uint64_t ram_bytes;
 	enum pst_cache_unit cache_unit;
 	uint64_t cache_value;
+	uint64_t extra_bytes;
 	uint32_t ctx_size;
 	uint32_t threads;
 	uint32_t batch_size;
@@ -307,7 +310,11 @@ int pst_sampler_create(const struct pst_sampler_opts *opts, uint32_t nr_vocab,
 		       struct pst_sampler **out);
 void pst_sampler_destroy(struct pst_sampler *s);
 
-/** pst_sampler_draw() - a token id; ties go to the lower id */
+/**
+ * pst_sampler_draw() - a token id; ties go to the lower id
+ *
+ * Return: the id, or -1 when a logit is NaN or the best one is infinite.
+ */
 int32_t pst_sampler_draw(struct pst_sampler *s, const float *logits);
 
 #endif
