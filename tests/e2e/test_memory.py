@@ -91,6 +91,24 @@ def check_peaks(tap, model):
     tap.check(err.count("\n") == 1, "in one line")
 
 
+def check_side_costs(tap, model, folder):
+    """What grows with options and texts is inside the ceiling too."""
+    ram = (smallest(model) + 24) * MIB
+    text = os.path.join(folder, "text")
+    with open(text, "w") as f:
+        f.write("the quick brown fox " * 50000)
+    for args in (["bench", model, "-p", "16", "-g", "8", "--read-size",
+                  "4KiB"],
+                 ["run", model, "-f", text, "--raw", "-n", "1", "--top-k",
+                  "0"]):
+        rc, _, err, peak = peak_of(*args, "--ram", str(ram), *COMMON)
+        # The text is longer than the context: refused, but within bounds.
+        tap.check(rc in (0, 1), " ".join(args[::len(args) - 1]) + " ends well",
+                  (rc, err))
+        tap.check(peak <= ram, "%s %s: peak is below" % (args[0], args[-2]),
+                  "%.1f of %.1f MiB" % (peak / MIB, ram / MIB))
+
+
 def check_cgroup(tap, model):
     """In a real cgroup of the ceiling's size nothing is killed."""
     top = "/sys/fs/cgroup/memory"
@@ -126,6 +144,7 @@ def main():
     with tempfile.TemporaryDirectory(dir="/var/tmp") as folder:
         model = make_model(folder)
         check_peaks(tap, model)
+        check_side_costs(tap, model, folder)
         check_cgroup(tap, model)
     tap.done()
 

@@ -328,6 +328,32 @@ static void variants_that_cannot_be_run_are_unsupported(void **state)
 	refused(&m, -ENOTSUP, "rope.scaling.type");
 }
 
+static void keys_that_change_the_arithmetic_are_not_ignored(void **state)
+{
+	static const char *const floats[] = {
+		"attention.clamp_kqv",
+		"attention.max_alibi_bias",
+		"attn_logit_softcapping",
+		"final_logit_softcapping",
+		"logit_scale",
+		"residual_scale",
+		"embedding_scale",
+	};
+	struct tiny_model m;
+
+	for (size_t i = 0; i < PST_ARRAY_SIZE(floats); i++) {
+		tm_init(&m, "llama", false);
+		tm_f32(&m, floats[i], 30.0f);
+		refused(&m, -ENOTSUP, floats[i]);
+	}
+	tm_init(&m, "llama", false);
+	tm_u32(&m, "nextn_predict_layers", 1);
+	refused(&m, -ENOTSUP, "nextn_predict_layers");
+	tm_init(&m, "llama", false);
+	tm_bool(&m, "attention.causal", false);
+	refused(&m, -ENOTSUP, "attention.causal");
+}
+
 static void more_heads_than_width_are_refused(void **state)
 {
 	struct tiny_model m;
@@ -426,6 +452,8 @@ int main(void)
 		cmocka_unit_test(impossible_integers_are_refused),
 		cmocka_unit_test(impossible_floats_are_refused),
 		cmocka_unit_test(variants_that_cannot_be_run_are_unsupported),
+		cmocka_unit_test(
+			keys_that_change_the_arithmetic_are_not_ignored),
 		cmocka_unit_test(more_heads_than_width_are_refused),
 		cmocka_unit_test(an_odd_head_cannot_be_rotated),
 		cmocka_unit_test(arrays_with_one_value_per_block_are_taken),
