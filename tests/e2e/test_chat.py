@@ -94,7 +94,11 @@ def check_broken(tap, folder):
 
 def main():
     tap = e2e.Tap()
-    check_chat(tap)
+    try:
+        os.close(os.openpty()[0])
+        check_chat(tap)
+    except OSError as err:
+        print("# the chat is left out: no terminal can be had: %s" % err)
     with tempfile.TemporaryDirectory() as folder:
         check_broken(tap, folder)
     tap.done()
