@@ -86,6 +86,9 @@ def check_broken(tap, folder):
         tap.check(p.returncode == 65 and b"no numbers" in p.stderr,
                   "NaN logits are an error at temperature " + temp,
                   (p.returncode, p.stderr))
+    p = e2e.run("run", MODEL, "-o", "csv", "hi")
+    tap.check(p.returncode == 2 and not p.stdout,
+              "an answer has no CSV form", p.stderr)
     with open("/dev/full", "wb") as full:
         p = e2e.subprocess.run([e2e.PROGRAM, "run", MODEL, "-n", "4", "hi"],
                                stdout=full, stderr=e2e.subprocess.PIPE)

@@ -285,6 +285,10 @@ int cmd_run(struct cli_opts *o)
 	struct run r = { .o = o, .owed = -1 };
 	int rc;
 
+	if (o->output != OUT_TEXT && o->output != OUT_JSON) {
+		cli_error("run: the output is text or json");
+		return EXIT_USAGE;
+	}
 	if (!o->seed_given && getrandom(&o->sample.seed, 8, 0) != 8)
 		o->sample.seed = pst_now_ns();
 	rc = load_prompt(&r);
