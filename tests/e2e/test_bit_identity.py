@@ -12,7 +12,7 @@ import pst_e2e as e2e
 
 SEED = int(os.environ.get("PENSTOCK_SEED", "20261120"))
 MODELS = ("llama-mixtral", "olmoe", "qwen3moe-split", "q-qwen3moe-Q4_K",
-          "q-qwen3moe-Q8_0", "q-qwen3moe-Q6_K")
+          "q-qwen3moe-Q8_0")
 POLICIES = ("default", "adaptive", "cycle", "lru", "lfu", "s3fifo")
 ARCHS = ("llama", "qwen3moe", "olmoe")
 
