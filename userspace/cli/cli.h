@@ -201,6 +201,14 @@ void cli_bar_clear(struct cli_bar *b);
 /** cli_read_all() - a whole file ("-" is stdin); heap, NUL-terminated */
 int cli_read_all(const char *path, char **out, size_t *len);
 
+/**
+ * cli_read_input() - the text of -f, else of stdin, before a model is open
+ *
+ * Counts the text in o->engine.extra_bytes.  Return: 0, or an exit code after
+ * a message; @text is heap.
+ */
+int cli_read_input(struct cli_opts *o, char **text, size_t *len);
+
 /** cli_json_string() - a JSON string literal, bytes outside UTF-8 replaced */
 void cli_json_string(FILE *f, const char *s, size_t len);
 

@@ -36,7 +36,6 @@ struct ppl {
 	uint32_t window;
 	uint32_t first; /* index of the first logits that are scored */
 	uint32_t nr_windows;
-	struct cli_bar bar;
 	uint64_t done; /* tokens of finished windows */
 	struct score score;
 };
@@ -72,7 +71,8 @@ static void on_progress(void *ctx, uint64_t done, uint64_t all)
 {
 	struct ppl *p = ctx;
 
-	cli_bar_update(&p->bar, "perplexity", p->done + p->window * done / all,
+	cli_bar_update(&p->o->bar, "perplexity",
+		       p->done + p->window * done / all,
 		       (uint64_t)p->window * p->nr_windows, "tok");
 }
 
@@ -98,20 +98,12 @@ static int run_window(struct ppl *p, int32_t *ids, struct pst_diag *diag)
 	return rc;
 }
 
-static int read_text(const struct cli_opts *o, char **text, size_t *len)
+static int read_text(struct cli_opts *o, char **text, size_t *len)
 {
-	const char *path = o->file ? o->file : "-";
-	int rc;
-
-	if (!o->file && isatty(STDIN_FILENO)) {
-		cli_error("perplexity: give a text with -f FILE or on stdin");
-		return EXIT_USAGE;
-	}
-	rc = cli_read_all(path, text, len);
-	if (!rc)
-		return EXIT_OK;
-	cli_error("%s: %s", path, strerror(-rc));
-	return rc == -ENOENT ? EXIT_NO_MODEL : EXIT_OS;
+	if (o->file || !isatty(STDIN_FILENO))
+		return cli_read_input(o, text, len);
+	cli_error("perplexity: give a text with -f FILE or on stdin");
+	return EXIT_USAGE;
 }
 
 /* Whether the model wants BOS shows in what it makes of an empty text. */
@@ -150,7 +142,7 @@ static int measure(struct ppl *p)
 	p->score.nr_vocab = pst_engine_nr_vocab(p->e);
 	for (uint32_t i = 0; !rc && i < p->nr_windows; i++)
 		rc = run_window(p, p->text.ids + (size_t)i * p->window, &diag);
-	cli_bar_clear(&p->bar);
+	cli_bar_clear(&p->o->bar);
 	if (rc == -ERANGE && !diag.err) {
 		cli_error("perplexity: the model gave logits that are no "
 			  "numbers, in window %llu",
@@ -209,11 +201,9 @@ int cmd_perplexity(struct cli_opts *o)
 		return rc;
 	if (!o->engine.ctx_size)
 		o->engine.ctx_size = DEFAULT_WINDOW;
-	o->engine.extra_bytes = CLI_TEXT_BYTES * len;
 	rc = cli_open(o, o->args[0], &p.e);
 	if (rc)
 		goto out_text;
-	cli_bar_init(&p.bar, o->progress);
 	start = pst_now_ns();
 	rc = tokenize(&p, text, len);
 	if (!rc)

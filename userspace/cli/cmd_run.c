@@ -252,24 +252,19 @@ static int chat_loop(struct run *r)
 static int load_prompt(struct run *r)
 {
 	struct cli_opts *o = r->o;
-	const char *path = o->file ? o->file : "-";
 	size_t len;
 	int rc;
 
 	if (o->nr_args == 2 || (!o->file && isatty(STDIN_FILENO)))
 		return EXIT_OK;
-	rc = cli_read_all(path, &r->text, &len);
-	if (rc) {
-		cli_error("%s: %s", path, strerror(-rc));
-		return rc == -ENOENT   ? EXIT_NO_MODEL
-		       : rc == -EACCES ? EXIT_PERM
-				       : EXIT_OS;
-	}
+	rc = cli_read_input(o, &r->text, &len);
+	if (rc)
+		return rc;
 	if (strlen(r->text) != len) {
-		cli_error("%s: the prompt holds a NUL byte", path);
+		cli_error("%s: the prompt holds a NUL byte",
+			  o->file ? o->file : "stdin");
 		return EXIT_DATA;
 	}
-	o->engine.extra_bytes = CLI_TEXT_BYTES * len;
 	return EXIT_OK;
 }
 

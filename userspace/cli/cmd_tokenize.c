@@ -67,13 +67,9 @@ int cmd_tokenize(struct cli_opts *o)
 	pst_gguf_close(g);
 	if (rc)
 		return cli_fail(rc, &diag);
-	rc = cli_read_all(o->file ? o->file : "-", &text, &len);
-	if (rc) {
-		cli_error("%s: %s", o->file ? o->file : "stdin", strerror(-rc));
-		rc = rc == -ENOENT ? EXIT_NO_MODEL : EXIT_OS;
-	} else {
+	rc = cli_read_input(o, &text, &len);
+	if (!rc)
 		rc = o->decode ? decode(v, text) : encode(v, o, text, len);
-	}
 	free(text);
 	pst_vocab_destroy(v);
 	return rc;

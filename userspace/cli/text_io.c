@@ -49,6 +49,21 @@ int cli_read_all(const char *path, char **out, size_t *len)
 	return 0;
 }
 
+int cli_read_input(struct cli_opts *o, char **text, size_t *len)
+{
+	const char *path = o->file ? o->file : "-";
+	int rc = cli_read_all(path, text, len);
+
+	if (!rc) {
+		o->engine.extra_bytes = CLI_TEXT_BYTES * *len;
+		return EXIT_OK;
+	}
+	cli_error("%s: %s", o->file ? path : "stdin", strerror(-rc));
+	return rc == -ENOENT   ? EXIT_NO_MODEL
+	       : rc == -EACCES ? EXIT_PERM
+			       : EXIT_OS;
+}
+
 /* Length of a valid UTF-8 sequence at @s, 0 when it is none. */
 static size_t utf8_len(const unsigned char *s, size_t left)
 {

@@ -22,7 +22,7 @@
 /* Touched part of a worker's stack and its pool state. */
 #define THREAD_BYTES (256 * PST_KIB)
 
-static uint64_t page_bytes(const struct pst_engine *e)
+uint64_t pst_budget_page(const struct pst_engine *e)
 {
 	return e->opts.huge == PST_HUGE_1G ? PST_GIB : 2 * PST_MIB;
 }
@@ -114,7 +114,7 @@ static uint64_t scratch_of(const struct pst_engine *e, uint32_t batch,
 				  .n_batch = batch,
 				  .n_ctx = ctx };
 
-	return pst_align_up(pst_fwd_bytes(&a), page_bytes(e));
+	return pst_align_up(pst_fwd_bytes(&a), pst_budget_page(e));
 }
 
 static uint64_t key_bytes(const struct pst_engine *e)
@@ -162,12 +162,13 @@ static void plan_fixed(const struct pst_engine *e, struct pst_plan *p)
 		     key_bytes(e) + sampler_bytes(e) + e->opts.extra_bytes;
 	p->trunk = e->opts.io == PST_ENGINE_IO_MMAP
 			   ? 0
-			   : pst_align_up(e->model->trunk_bytes, page_bytes(e));
+			   : pst_align_up(e->model->trunk_bytes,
+					  pst_budget_page(e));
 	p->kv = pst_kv_bytes(&e->model->hp,
 			     e->opts.kv_f16 ? PST_KV_F16 : PST_KV_F32,
 			     p->ctx_size);
 	if (p->kv != UINT64_MAX)
-		p->kv = pst_align_up(p->kv, page_bytes(e));
+		p->kv = pst_align_up(p->kv, pst_budget_page(e));
 	base = p->process + p->trunk;
 	/* A chunk never holds more tokens than the context. */
 	p->batch_size = PST_MIN(e->opts.batch_size, p->ctx_size);
@@ -191,7 +192,7 @@ static uint32_t wanted_slots(const struct pst_engine *e,
 		return p->nr_experts;
 	switch (e->opts.cache_unit) {
 	case PST_CACHE_BYTES:
-		n = pst_store_fit_slots(p->slot, v, page_bytes(e));
+		n = pst_store_fit_slots(p->slot, v, pst_budget_page(e));
 		break;
 	case PST_CACHE_PERCENT:
 		n = (p->nr_experts * v + 99) / 100;
@@ -238,9 +239,10 @@ static int plan_cache(const struct pst_engine *e, struct pst_plan *p,
 	want = wanted_slots(e, p);
 	if (p->ram > fixed)
 		fit = pst_store_fit_slots(p->slot + meta_bytes(e),
-					  p->ram - fixed, page_bytes(e));
+					  p->ram - fixed, pst_budget_page(e));
 	p->nr_slots = PST_MIN(want, fit);
-	p->cache = pst_store_arena_bytes(p->slot, p->nr_slots, page_bytes(e));
+	p->cache =
+		pst_store_arena_bytes(p->slot, p->nr_slots, pst_budget_page(e));
 	if (chosen && want < p->nr_used)
 		return pst_diag_set(diag, -EINVAL,
 				    "the expert cache holds %u experts, one "
@@ -250,9 +252,10 @@ static int plan_cache(const struct pst_engine *e, struct pst_plan *p,
 	if (fit < p->nr_used || (chosen && fit < want)) {
 		uint32_t n = chosen ? want : p->nr_used;
 
-		return does_not_fit(
-			p, n, pst_store_arena_bytes(p->slot, n, page_bytes(e)),
-			diag);
+		return does_not_fit(p, n,
+				    pst_store_arena_bytes(p->slot, n,
+							  pst_budget_page(e)),
+				    diag);
 	}
 	return 0;
 }
@@ -284,11 +287,6 @@ int pst_budget_plan(const struct pst_engine *e, struct pst_plan *out,
 	return rc;
 }
 
-uint64_t pst_budget_page(const struct pst_engine *e)
-{
-	return page_bytes(e);
-}
-
 uint32_t pst_budget_slots(const struct pst_engine *e)
 {
 	uint64_t used = own_bytes() + SLACK_BYTES / 2 + key_bytes(e) +
@@ -297,6 +295,7 @@ uint32_t pst_budget_slots(const struct pst_engine *e)
 
 	if (e->plan.ram > used)
 		fit = pst_store_fit_slots(e->plan.slot + meta_bytes(e),
-					  e->plan.ram - used, page_bytes(e));
+					  e->plan.ram - used,
+					  pst_budget_page(e));
 	return PST_MIN(fit, e->plan.nr_slots);
 }

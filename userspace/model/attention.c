@@ -142,15 +142,6 @@ static void quantize_chunk(void *ctx, uint32_t t, uint32_t worker)
 			  a->f32 + t * a->stride, hp->n_head * hp->hd_v);
 }
 
-static void add_chunk(void *ctx, uint32_t t, uint32_t worker)
-{
-	const struct att_job *j = ctx;
-	uint32_t n = j->f->m->hp.n_embd;
-
-	(void)worker;
-	j->f->k->add(j->f->x + (size_t)t * n, j->f->tmp + (size_t)t * n, n);
-}
-
 static void project_qkv(struct pst_fwd *f, const struct pst_layer *l,
 			uint32_t n)
 {
@@ -198,5 +189,5 @@ void pst_attention(struct pst_fwd *f, const struct pst_fwd_pass *pass,
 	if (pst_needs_q8(f, &l->wo))
 		pst_pool_run(f->pool, quantize_chunk, &j, pass->n);
 	pst_linear(f, &out, 1);
-	pst_pool_run(f->pool, add_chunk, &j, pass->n);
+	pst_add_residual(f, pass->n);
 }

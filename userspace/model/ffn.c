@@ -107,15 +107,6 @@ void pst_ffn_run(struct pst_fwd *f, const struct ffn_item *items, uint32_t nr,
 	run_phase(&j, true, down_chunk);
 }
 
-static void add_chunk(void *ctx, uint32_t t, uint32_t worker)
-{
-	struct pst_fwd *f = ctx;
-	uint32_t n = f->m->hp.n_embd;
-
-	(void)worker;
-	f->k->add(f->x + (size_t)t * n, f->tmp + (size_t)t * n, n);
-}
-
 void pst_ffn_dense(struct pst_fwd *f, uint32_t layer, uint32_t n)
 {
 	const struct pst_layer *l = &f->m->layers[layer];
@@ -126,5 +117,5 @@ void pst_ffn_dense(struct pst_fwd *f, uint32_t layer, uint32_t n)
 	pst_norm_quantize(f, f->x, l->ffn_norm, &f->xn, n,
 			  pst_needs_q8(f, &l->gate) || pst_needs_q8(f, &l->up));
 	pst_ffn_run(f, &it, 1, f->tmp);
-	pst_pool_run(f->pool, add_chunk, f, n);
+	pst_add_residual(f, n);
 }

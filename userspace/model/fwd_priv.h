@@ -100,6 +100,9 @@ bool pst_needs_q8(const struct pst_fwd *f, const struct pst_weight *w);
 void pst_norm_quantize(struct pst_fwd *f, const float *x, const float *w,
 		       struct act *out, uint32_t n, bool q8);
 
+/** pst_add_residual() - x += tmp for @n rows */
+void pst_add_residual(struct pst_fwd *f, uint32_t n);
+
 /** pst_attention() - x += attn_output(attention(qkv(rms(x)))) */
 void pst_attention(struct pst_fwd *f, const struct pst_fwd_pass *pass,
 		   uint32_t layer);

@@ -135,3 +135,17 @@ void pst_norm_quantize(struct pst_fwd *f, const float *x, const float *w,
 
 	pst_pool_run(f->pool, norm_chunk, &j, n);
 }
+
+static void add_chunk(void *ctx, uint32_t t, uint32_t worker)
+{
+	struct pst_fwd *f = ctx;
+	uint32_t n = f->m->hp.n_embd;
+
+	(void)worker;
+	f->k->add(f->x + (size_t)t * n, f->tmp + (size_t)t * n, n);
+}
+
+void pst_add_residual(struct pst_fwd *f, uint32_t n)
+{
+	pst_pool_run(f->pool, add_chunk, f, n);
+}
