@@ -104,7 +104,7 @@ static void fault_text_is_parsed_or_refused(void **s)
 		"eio",	      "eio=",	      "eio=2",	      "eio=-0.1",
 		"eio=nan",    "eio=0.1x",     "what=1",	      "seed=-1",
 		"seed=",      "shuffle=2",    "eio=0.1,",     ",eio=0.1",
-		"eio=0.1,,x", "delay_us=1e9", "seed=1;eio=0",
+		"eio=0.1,,x", "delay_us=1e9", "seed=1;eio=0", "copy=8",
 	};
 	struct pst_io_args args = { .fault = "eio=2" };
 	struct pst_io_fault f;
@@ -112,15 +112,17 @@ static void fault_text_is_parsed_or_refused(void **s)
 
 	assert_int_equal(pst_io_fault_parse("", &f), 0);
 	assert_true(f.eio_after == UINT64_MAX && !f.shuffle);
+	assert_true(f.copy == UINT64_MAX);
 	assert_int_equal(
 		pst_io_fault_parse("seed=7,eio=0.01,short=0.05,eagain=0.02,"
-				   "delay_us=500,shuffle=1,flip=0.5,"
+				   "delay_us=500,shuffle=1,flip=0.5,copy=1,"
 				   "eio_after=100,eio_at=3",
 				   &f),
 		0);
 	assert_true(f.seed == 7 && f.eio == 0.01 && f.partial == 0.05);
 	assert_true(f.eagain == 0.02 && f.delay_ns == 500000 && f.shuffle);
 	assert_true(f.flip == 0.5 && f.eio_after == 100 && f.eio_at == 3);
+	assert_int_equal(f.copy, 1);
 	for (size_t i = 0; i < PST_ARRAY_SIZE(bad); i++)
 		if (pst_io_fault_parse(bad[i], &f) != -EINVAL)
 			fail_msg("\"%s\" was taken", bad[i]);

@@ -402,7 +402,7 @@ static void regions_and_arguments_have_bounds(void **s)
 	assert_int_equal(pst_io_add_region(b.io, NULL, BLOCK), -EINVAL);
 	assert_int_equal(pst_io_add_region(b.io, mem, 0), -EINVAL);
 	assert_int_equal(pst_io_add_region(b.io, mem, PST_GIB + 1), -EINVAL);
-	for (int i = 0; i < 64; i++)
+	for (int i = 0; i < PST_IO_REGIONS_MAX; i++)
 		assert_int_equal(pst_io_add_region(b.io, mem, BLOCK), i);
 	assert_int_equal(pst_io_add_region(b.io, mem, BLOCK), -ENOSPC);
 	tbed_close(&b);

@@ -15,6 +15,7 @@
 #define POISON	     0xa5
 #define VALUE_MAX    64
 #define DELAY_US_MAX 10000000
+#define NAP_NS	     50000
 
 /* An attempt that ended below and is not yet passed on. */
 struct held {
@@ -84,6 +85,8 @@ static int parse_pair(const char *key, const char *v, struct pst_io_fault *f)
 		return parse_probability(v, &f->flip);
 	if (!strcmp(key, "eio_at"))
 		return parse_count(v, UINT64_MAX, &f->eio_at);
+	if (!strcmp(key, "copy"))
+		return parse_count(v, PST_IO_COPIES_MAX - 1, &f->copy);
 	if (!strcmp(key, "eio_after"))
 		return parse_count(v, UINT64_MAX, &f->eio_after);
 	if (!strcmp(key, "delay_us")) {
@@ -103,7 +106,7 @@ static int parse_pair(const char *key, const char *v, struct pst_io_fault *f)
 
 int pst_io_fault_parse(const char *text, struct pst_io_fault *out)
 {
-	struct pst_io_fault f = { .eio_after = UINT64_MAX };
+	struct pst_io_fault f = { .eio_after = UINT64_MAX, .copy = UINT64_MAX };
 	char pair[VALUE_MAX];
 
 	while (*text) {
@@ -141,7 +144,7 @@ static uint32_t below(struct twin *t, uint32_t bound)
 /* Report @res instead of what came, and spoil the bytes past it. */
 static void pretend(struct twin *t, struct pst_io_read *r, int res)
 {
-	const struct pst_io_file *f = &t->setup->files->v[r->file];
+	const struct pst_io_file *f = &t->setup->files->v[r->src];
 	struct pst_io_span s = pst_io_span_of(r, f);
 	uint32_t keep = res > 0 ? (uint32_t)res : 0;
 
@@ -151,7 +154,7 @@ static void pretend(struct twin *t, struct pst_io_read *r, int res)
 
 static void flip_bit(struct twin *t, struct pst_io_read *r)
 {
-	const struct pst_io_file *f = &t->setup->files->v[r->file];
+	const struct pst_io_file *f = &t->setup->files->v[r->src];
 	struct pst_io_span s = pst_io_span_of(r, f);
 
 	s.buf[below(t, (uint32_t)r->result)] ^= 1U << below(t, 8);
@@ -177,6 +180,12 @@ static void spoil(struct twin *t, struct pst_io_read *r)
 		flip_bit(t, r);
 }
 
+static bool meant(const struct twin *t, const struct pst_io_read *r)
+{
+	return t->fault.copy == UINT64_MAX ||
+	       t->fault.copy == t->setup->files->v[r->src].copy;
+}
+
 /* Fetch from below; with @wait at least one, which then is below for sure. */
 static void fetch(struct twin *t, bool wait)
 {
@@ -188,10 +197,14 @@ static void fetch(struct twin *t, bool wait)
 	r = t->inner->ops->reap(t->inner, wait);
 	due_ns = t->fault.delay_ns ? pst_now_ns() + t->fault.delay_ns : 0;
 	for (; r; r = next) {
+		bool spoiled = meant(t, r);
+
 		next = r->next;
-		spoil(t, r);
+		if (spoiled)
+			spoil(t, r);
 		t->held[t->nr_held++] =
-			(struct held){ .read = r, .due_ns = due_ns };
+			(struct held){ .read = r,
+				       .due_ns = spoiled ? due_ns : 0 };
 		t->nr_below--;
 	}
 }
@@ -219,17 +232,27 @@ static void release_due(struct twin *t, struct pst_io_list *out)
 		}
 		return;
 	}
-	/* Held in order of arrival, hence of due_ns. */
-	while (t->nr_held && t->held[0].due_ns <= now_ns)
-		release(t, 0, out);
+	for (uint32_t i = 0; i < t->nr_held;) {
+		if (t->held[i].due_ns <= now_ns)
+			release(t, i, out);
+		else
+			i++;
+	}
 }
 
-static void sleep_until_due(const struct twin *t)
+/*
+ * Until something held is due; or for a moment only, when what is still below
+ * may come back undelayed before that.
+ */
+static void nap(const struct twin *t)
 {
 	uint64_t now_ns = pst_now_ns();
+	uint64_t due_ns = t->held[0].due_ns;
 
-	if (t->held[0].due_ns > now_ns)
-		pst_sleep_ns(t->held[0].due_ns - now_ns);
+	if (t->fault.copy != UINT64_MAX && t->nr_below)
+		due_ns = PST_MIN(due_ns, now_ns + NAP_NS);
+	if (due_ns > now_ns)
+		pst_sleep_ns(due_ns - now_ns);
 }
 
 static struct pst_io_read *twin_reap(struct pst_io_backend *be, bool wait)
@@ -250,7 +273,9 @@ static struct pst_io_read *twin_reap(struct pst_io_backend *be, bool wait)
 		if (out.head || !wait)
 			return out.head;
 		if (t->nr_held)
-			sleep_until_due(t);
+			nap(t);
+		if (t->fault.copy != UINT64_MAX)
+			fetch(t, false);
 	}
 }
 
@@ -279,6 +304,13 @@ static int twin_add_region(struct pst_io_backend *be, uint32_t index,
 	return inner->ops->add_region(inner, index, addr, size_bytes);
 }
 
+static int twin_drop_region(struct pst_io_backend *be, uint32_t index)
+{
+	struct pst_io_backend *inner = to_twin(be)->inner;
+
+	return inner->ops->drop_region(inner, index);
+}
+
 static void twin_issue(struct pst_io_backend *be, struct pst_io_read *list)
 {
 	struct twin *t = to_twin(be);
@@ -302,6 +334,7 @@ int pst_io_fault_wrap(const struct pst_io_setup *setup,
 		.destroy = twin_destroy,
 		.add_file = twin_add_file,
 		.add_region = inner->ops->add_region ? twin_add_region : NULL,
+		.drop_region = twin_drop_region,
 		.issue = twin_issue,
 		.reap = twin_reap,
 	};

@@ -149,6 +149,15 @@ static int make_direct(int fd, const struct stat *st)
 	return ret;
 }
 
+static void describe(int fd, const struct stat *st, struct pst_io_file *out)
+{
+	bool is_drive = S_ISBLK(st->st_mode);
+	off_t end = is_drive ? lseek(fd, 0, SEEK_END) : st->st_size;
+
+	out->size_bytes = end > 0 ? (uint64_t)end : 0;
+	out->dev = is_drive ? st->st_rdev : st->st_dev;
+}
+
 static void make_buffered(int fd, struct pst_io_file *out)
 {
 	/* Experts are read at random: readahead would fetch their neighbours */
@@ -167,6 +176,7 @@ int pst_io_file_open(const struct pst_io_setup *setup, const char *path,
 	fd = open_plain(path, &st, diag);
 	if (fd < 0)
 		return fd;
+	describe(fd, &st, out);
 	if (setup->direct == PST_IO_DIRECT_OFF) {
 		make_buffered(fd, out);
 		out->fd = fd;

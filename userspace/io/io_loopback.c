@@ -41,6 +41,8 @@ static int loopback_add_file(struct pst_io_backend *be, const char *path,
 		l->file[index] = &l->disk->files[i];
 		out->align = LOOP_ALIGN;
 		out->direct = true;
+		out->size_bytes = l->disk->files[i].size_bytes;
+		out->dev = l->disk->files[i].drive;
 		return 0;
 	}
 	return pst_diag_set_at(diag, -ENOENT, path, UINT64_MAX,
@@ -49,6 +51,11 @@ static int loopback_add_file(struct pst_io_backend *be, const char *path,
 
 static int loopback_add_region(struct pst_io_backend *be, uint32_t index,
 			       void *addr, uint64_t size_bytes)
+{
+	return 0;
+}
+
+static int loopback_drop_region(struct pst_io_backend *be, uint32_t index)
 {
 	return 0;
 }
@@ -66,8 +73,8 @@ static void loopback_issue(struct pst_io_backend *be, struct pst_io_read *list)
 
 static int copy_out(struct loopback *l, const struct pst_io_read *r)
 {
-	const struct pst_io_loopfile *f = l->file[r->file];
-	struct pst_io_span s = pst_io_span_of(r, &l->setup->files->v[r->file]);
+	const struct pst_io_loopfile *f = l->file[r->src];
+	struct pst_io_span s = pst_io_span_of(r, &l->setup->files->v[r->src]);
 	uint64_t len;
 
 	if ((s.off_bytes | s.len_bytes | (uintptr_t)s.buf) % LOOP_ALIGN)
@@ -94,6 +101,7 @@ static const struct pst_io_ops loopback_ops = {
 	.destroy = loopback_destroy,
 	.add_file = loopback_add_file,
 	.add_region = loopback_add_region,
+	.drop_region = loopback_drop_region,
 	.issue = loopback_issue,
 	.reap = loopback_reap,
 };

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT
 /*
  * io over a few threads that call pread(): for kernels and containers without
- * io_uring.  The common layer bounds what is in the two lists.
+ * io_uring.  The common layer bounds what is in the lists.
  */
 #include <errno.h>
 #include <pthread.h>
@@ -18,7 +18,7 @@ struct preader {
 	pthread_mutex_t lock; /* guards the lists and stop */
 	pthread_cond_t more; /* todo has grown, or stop was set */
 	pthread_cond_t ended; /* done has grown */
-	struct pst_io_list todo;
+	struct pst_io_list todo[2]; /* by class when they were issued */
 	struct pst_io_list done;
 	bool stop;
 	uint32_t nr_threads;
@@ -32,12 +32,20 @@ static struct preader *to_preader(struct pst_io_backend *be)
 
 static int read_once(const struct preader *p, const struct pst_io_read *r)
 {
-	const struct pst_io_file *f = &p->setup->files->v[r->file];
+	const struct pst_io_file *f = &p->setup->files->v[r->src];
 	struct pst_io_span s = pst_io_span_of(r, f);
 	ssize_t n;
 
 	n = pread(f->fd, s.buf, s.len_bytes, (off_t)s.off_bytes);
 	return n < 0 ? -errno : (int)n;
+}
+
+/* Demand first: an idle read may lie here since before it was submitted. */
+static struct pst_io_read *pop_todo(struct preader *p)
+{
+	struct pst_io_read *r = pst_io_list_pop(&p->todo[PST_IO_DEMAND]);
+
+	return r ? r : pst_io_list_pop(&p->todo[PST_IO_IDLE]);
 }
 
 static void *reader_main(void *arg)
@@ -48,9 +56,8 @@ static void *reader_main(void *arg)
 
 	pthread_mutex_lock(&p->lock);
 	for (;;) {
-		while (!p->stop && !p->todo.head)
+		while (!(r = pop_todo(p)) && !p->stop)
 			pthread_cond_wait(&p->more, &p->lock);
-		r = pst_io_list_pop(&p->todo);
 		if (!r)
 			break;
 		pthread_mutex_unlock(&p->lock);
@@ -95,7 +102,7 @@ static void preader_issue(struct pst_io_backend *be, struct pst_io_read *list)
 	pthread_mutex_lock(&p->lock);
 	for (; list; list = next) {
 		next = list->next;
-		pst_io_list_add(&p->todo, list);
+		pst_io_list_add(&p->todo[list->prio == PST_IO_IDLE], list);
 		pthread_cond_signal(&p->more);
 	}
 	pthread_mutex_unlock(&p->lock);

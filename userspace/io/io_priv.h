@@ -8,10 +8,15 @@
 #define PST_IO_PRIV_H
 
 #include "io.h"
+#include "io_drive.h"
 
 #define PST_IO_FILES_MAX   1024
-#define PST_IO_REGIONS_MAX 64
+#define PST_IO_REGIONS_MAX 1024
+#define PST_IO_COPIES_MAX  8
+#define PST_IO_DRIVES_MAX  16
+#define PST_IO_NO_FILE	   UINT32_MAX
 #define PST_IO_DEPTH_MAX   1024
+#define PST_IO_IDLE_BYTES  (4 * PST_MIB)
 /* Never report less: what every file system and drive in use accepts. */
 #define PST_IO_ALIGN_MIN 4096
 
@@ -21,12 +26,20 @@
  * @fd: -1 for a backend without descriptors
  * @align: positions at which a read may be continued; 1 when buffered
  * @direct: opened with O_DIRECT
+ * @size_bytes: when it was opened
+ * @dev: number of the block device it lies on, or is
+ * @drive: index into pst_io's drives (set by the common layer)
+ * @copy: 0 for the file itself, 1 for its first copy ... (likewise)
  */
 struct pst_io_file {
 	char *path;
 	int fd;
 	uint32_t align;
 	bool direct;
+	uint64_t size_bytes;
+	uint64_t dev;
+	uint32_t drive;
+	uint32_t copy;
 };
 
 /* The table never moves: backend threads read it while files are added. */
@@ -58,7 +71,9 @@ struct pst_io_backend;
  * @destroy: free the backend; nothing is in flight any more
  * @add_file: open @path, which becomes file @index; fills @out but for the path
  * @add_region: 0 when the memory was registered, -errno when reads into it
- *	work without (said in the log); NULL where registering means nothing
+ *	work without (said once in the log); NULL where registering means nothing
+ * @drop_region: 0 when the memory is no longer pinned, -errno when it still is;
+ *	called for registered regions only, nothing is in flight into them
  * @issue: start one attempt per request of the list, for the bytes of
  *	pst_io_span_of(); all are taken, never blocks for a completion
  * @reap: attempts that ended, linked by next, result being the byte count or
@@ -73,6 +88,7 @@ struct pst_io_ops {
 			struct pst_diag *diag);
 	int (*add_region)(struct pst_io_backend *be, uint32_t index, void *addr,
 			  uint64_t size_bytes);
+	int (*drop_region)(struct pst_io_backend *be, uint32_t index);
 	void (*issue)(struct pst_io_backend *be, struct pst_io_read *list);
 	struct pst_io_read *(*reap)(struct pst_io_backend *be, bool wait);
 };
@@ -98,6 +114,15 @@ static inline void pst_io_list_add(struct pst_io_list *l, struct pst_io_read *r)
 	l->tail = r;
 }
 
+static inline void pst_io_list_push(struct pst_io_list *l,
+				    struct pst_io_read *r)
+{
+	r->next = l->head;
+	if (!l->head)
+		l->tail = r;
+	l->head = r;
+}
+
 static inline struct pst_io_read *pst_io_list_pop(struct pst_io_list *l)
 {
 	struct pst_io_read *r = l->head;
@@ -117,6 +142,123 @@ static inline struct pst_io_read *pst_io_list_take(struct pst_io_list *l)
 	l->head = NULL;
 	return r;
 }
+
+/* A queue of waiting reads, linked both ways: any of them may leave. */
+struct pst_io_queue {
+	struct pst_io_read *head;
+	struct pst_io_read *tail;
+};
+
+static inline void pst_io_queue_add(struct pst_io_queue *q,
+				    struct pst_io_read *r)
+{
+	r->next = NULL;
+	r->prev = q->tail;
+	if (q->tail)
+		q->tail->next = r;
+	else
+		q->head = r;
+	q->tail = r;
+}
+
+static inline void pst_io_queue_push(struct pst_io_queue *q,
+				     struct pst_io_read *r)
+{
+	r->next = q->head;
+	r->prev = NULL;
+	if (q->head)
+		q->head->prev = r;
+	else
+		q->tail = r;
+	q->head = r;
+}
+
+static inline void pst_io_queue_del(struct pst_io_queue *q,
+				    struct pst_io_read *r)
+{
+	if (r->prev)
+		r->prev->next = r->next;
+	else
+		q->head = r->next;
+	if (r->next)
+		r->next->prev = r->prev;
+	else
+		q->tail = r->prev;
+	r->next = NULL;
+	r->prev = NULL;
+}
+
+/**
+ * struct pst_io_region - memory that was announced
+ * @nr_reads: outstanding reads that name it
+ * @registered: the backend has it pinned
+ * @dropped: reads must not name it
+ */
+struct pst_io_region {
+	uintptr_t addr;
+	uint64_t size_bytes;
+	uint32_t nr_reads;
+	bool registered;
+	bool dropped;
+};
+
+/* How many reads are outstanding, and how long that was not zero. */
+struct pst_io_busy {
+	uint32_t nr;
+	uint64_t since_ns;
+	uint64_t sum_ns;
+};
+
+/**
+ * struct pst_io_source - what the caller knows as one file
+ * @file: its copies, the first being what was added as the file
+ */
+struct pst_io_source {
+	uint32_t nr;
+	uint32_t file[PST_IO_COPIES_MAX];
+};
+
+/**
+ * struct pst_io - an engine
+ * @sources: by the caller's file index; files holds all copies of all
+ * @nr_copies: files beyond the first of their source; 0 turns learning off
+ * @seen_ns: when the backend was asked last (with copies)
+ * @blind_ns: how long before that it had not been asked
+ * @window_reads: handed over since shares were judged
+ * @nr_inflight: in the backend's hands, <= setup.depth
+ * @idle_flying_bytes: lengths of the idle reads among them
+ * @waiting: by class
+ * @refused: malformed, to be reaped with -EINVAL
+ * @all: every outstanding read
+ * @demand: the demand reads among them
+ * @stats: but for the times, which @all and @demand hold
+ */
+struct pst_io {
+	struct pst_io_backend *be;
+	struct pst_io_setup setup;
+	struct pst_io_files files;
+	struct pst_io_source sources[PST_IO_FILES_MAX];
+	uint32_t nr_sources;
+	uint32_t nr_copies;
+	struct pst_io_drive drives[PST_IO_DRIVES_MAX];
+	uint32_t nr_drives;
+	uint64_t seen_ns;
+	uint64_t blind_ns;
+	uint32_t window_reads;
+	struct pst_io_region regions[PST_IO_REGIONS_MAX];
+	uint32_t nr_regions;
+	uint32_t align;
+	uint32_t nr_inflight;
+	uint64_t idle_bytes_max;
+	uint64_t idle_flying_bytes;
+	struct pst_io_queue waiting[2];
+	struct pst_io_list refused;
+	struct pst_io_busy all;
+	struct pst_io_busy demand;
+	struct pst_io_stats stats;
+	bool faulty;
+	char name[128];
+};
 
 /* The bytes that the next attempt of a request asks for. */
 struct pst_io_span {
@@ -174,6 +316,31 @@ int pst_io_assemble(const struct pst_io_args *args, pst_io_make_fn make,
 int pst_io_file_open(const struct pst_io_setup *setup, const char *path,
 		     struct pst_io_file *out, struct pst_diag *diag);
 
+/**
+ * pst_io_copy_drive() - the drive with number @id, made if need be
+ *
+ * Return: its index, or -ENOSPC.
+ */
+int pst_io_copy_drive(struct pst_io *io, uint64_t id, const char *path);
+
+/** pst_io_copy_choose() - set @r->src to a copy that has not failed yet */
+void pst_io_copy_choose(struct pst_io *io, struct pst_io_read *r,
+			uint64_t now_ns);
+
+/** pst_io_copy_begin() - an attempt at @r is handed over */
+void pst_io_copy_begin(struct pst_io *io, struct pst_io_read *r,
+		       uint64_t now_ns);
+
+/** pst_io_copy_end() - it has ended, r->result being what the backend said */
+void pst_io_copy_end(struct pst_io *io, struct pst_io_read *r);
+
+/**
+ * pst_io_copy_retry() - a read has failed on its copy
+ *
+ * Return: true when it shall be begun anew on another.
+ */
+bool pst_io_copy_retry(struct pst_io *io, struct pst_io_read *r);
+
 /** pst_io_uring_create() - Return: 0, -ENOSYS, -EPERM, -ENOMEM or -errno */
 int pst_io_uring_create(const struct pst_io_setup *setup,
 			struct pst_io_backend **out, struct pst_diag *diag);
@@ -193,6 +360,8 @@ int pst_io_pread_create(const struct pst_io_setup *setup,
  * @eio_at: this attempt, counted from 1, fails with EIO, once; 0 for none
  * @eio_after: all attempts after this many fail with EIO; UINT64_MAX for none
  * @shuffle: completions are released in random order
+ * @copy: only attempts at this copy of a file are spoiled, counted and held
+ *	back, 0 being the file itself; UINT64_MAX for all
  */
 struct pst_io_fault {
 	uint64_t seed;
@@ -204,11 +373,12 @@ struct pst_io_fault {
 	uint64_t eio_at;
 	uint64_t eio_after;
 	bool shuffle;
+	uint64_t copy;
 };
 
 /**
  * pst_io_fault_parse() - "seed=7,eio=0.01,short=0.05,eagain=0.02,flip=0.0,
- * delay_us=500,shuffle=1,eio_at=3,eio_after=100", each key optional
+ * delay_us=500,shuffle=1,eio_at=3,eio_after=100,copy=1", each key optional
  *
  * Return: 0, -EINVAL for an unknown key or a value out of bounds.
  */
@@ -230,11 +400,13 @@ int pst_io_fault_wrap(const struct pst_io_setup *setup,
  * @name: what pst_io_add_file() is given
  * @data: its bytes
  * @size_bytes: may shrink between reads: a truncated file
+ * @drive: number of the drive that it seems to lie on
  */
 struct pst_io_loopfile {
 	const char *name;
 	const unsigned char *data;
 	uint64_t size_bytes;
+	uint64_t drive;
 };
 
 /**

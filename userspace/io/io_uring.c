@@ -20,6 +20,7 @@ struct uring {
 	struct io_uring ring;
 	bool has_fixed_files;
 	bool has_fixed_buffers;
+	bool said_unregistered;
 	bool fixed_file[FIXED_FILES_MAX];
 	bool fixed_region[PST_IO_REGIONS_MAX];
 	struct pst_io_list failed; /* the kernel would not take these */
@@ -115,6 +116,9 @@ static int uring_add_region(struct pst_io_backend *be, uint32_t index,
 	}
 	if (ret >= 0)
 		ret = -EIO;
+	if (u->said_unregistered)
+		return ret;
+	u->said_unregistered = true;
 	pst_log(u->setup->log, PST_LOG_WARN,
 		"cannot register %llu MiB with io_uring (%s%s); reads into it "
 		"pin pages one by one",
@@ -123,13 +127,29 @@ static int uring_add_region(struct pst_io_backend *be, uint32_t index,
 	return ret;
 }
 
+/* An empty buffer takes the place of the old one, which is unpinned. */
+static int uring_drop_region(struct pst_io_backend *be, uint32_t index)
+{
+	struct uring *u = to_uring(be);
+	struct iovec none = { 0 };
+	__u64 tag = 0;
+	int ret;
+
+	ret = io_uring_register_buffers_update_tag(&u->ring, index, &none, &tag,
+						   1);
+	if (ret != 1)
+		return ret < 0 ? ret : -EIO;
+	u->fixed_region[index] = false;
+	return 0;
+}
+
 static void prepare(struct uring *u, struct io_uring_sqe *sqe,
 		    struct pst_io_read *r)
 {
-	const struct pst_io_file *f = &u->setup->files->v[r->file];
+	const struct pst_io_file *f = &u->setup->files->v[r->src];
 	struct pst_io_span s = pst_io_span_of(r, f);
-	bool fixed = r->file < FIXED_FILES_MAX && u->fixed_file[r->file];
-	int fd = fixed ? (int)r->file : f->fd;
+	bool fixed = r->src < FIXED_FILES_MAX && u->fixed_file[r->src];
+	int fd = fixed ? (int)r->src : f->fd;
 
 	if (r->region >= 0 && u->fixed_region[r->region])
 		io_uring_prep_read_fixed(sqe, fd, s.buf, s.len_bytes,
@@ -249,6 +269,7 @@ static const struct pst_io_ops uring_ops = {
 	.destroy = uring_destroy,
 	.add_file = uring_add_file,
 	.add_region = uring_add_region,
+	.drop_region = uring_drop_region,
 	.issue = uring_issue,
 	.reap = uring_reap,
 };
