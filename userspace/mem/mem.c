@@ -252,6 +252,20 @@ void pst_mem_unmap(struct pst_mem *m)
 	m->node = -1;
 }
 
+int pst_mem_discard(struct pst_mem *m)
+{
+	return madvise(m->addr, m->size_bytes, MADV_DONTNEED) ? -errno : 0;
+}
+
+int pst_mem_refill(struct pst_mem *m, struct pst_diag *diag)
+{
+	int ret = populate(m->addr, m->size_bytes, diag);
+
+	if (ret)
+		madvise(m->addr, m->size_bytes, MADV_DONTNEED);
+	return ret;
+}
+
 const char *pst_mem_kind_name(const struct pst_mem *m)
 {
 	switch (m->kind) {

@@ -70,6 +70,23 @@ int pst_mem_map(const struct pst_mem_args *args, struct pst_mem *out,
 /** pst_mem_unmap() - a zeroed or unmapped region is allowed */
 void pst_mem_unmap(struct pst_mem *m);
 
+/**
+ * pst_mem_discard() - give a region's pages back to the kernel, keep its place
+ *
+ * Its contents are lost.  Pages that are pinned (a ring's registered buffer)
+ * stay: let go of them first.
+ *
+ * Return: 0, or -errno when this kernel cannot (hugetlb before 5.18).
+ */
+int pst_mem_discard(struct pst_mem *m);
+
+/**
+ * pst_mem_refill() - pages for a discarded region, zeroed and touched
+ *
+ * Return: 0; -ENOMEM: the region is then discarded as before.
+ */
+int pst_mem_refill(struct pst_mem *m, struct pst_diag *diag);
+
 /** pst_mem_kind_name() - "hugetlb 2 MiB", "transparent huge pages", ... */
 const char *pst_mem_kind_name(const struct pst_mem *m);
 

@@ -11,9 +11,6 @@
 
 #include "mem_priv.h"
 
-/* Version 1 writes "no limit" as the largest multiple of a page. */
-#define V1_NO_LIMIT 0x7fffffffffff0000ULL
-
 /* A memory hierarchy that this process is in. */
 struct hierarchy {
 	bool v2;
@@ -151,18 +148,11 @@ static void strip_root(struct hierarchy *h, const char *root)
 		h->path[--n] = 0;
 }
 
-/*
- * File cache of a cgroup, which the kernel drops before it refuses memory;
- * pages of shared memory are on other lists.
- */
-static uint64_t droppable_bytes(const char *root, const struct hierarchy *h)
+uint64_t pst_mem_droppable_parse(const char *text, bool v2)
 {
-	const char *prefix = h->v2 ? "" : "total_";
+	const char *prefix = v2 ? "" : "total_";
 	uint64_t bytes = 0;
-	char *text;
 
-	if (pst_mem_slurp(&text, "%s%s%s/memory.stat", root, h->mount, h->path))
-		return 0;
 	for (int i = 0; i < 2; i++) {
 		char key[32];
 		const char *v;
@@ -173,35 +163,59 @@ static uint64_t droppable_bytes(const char *root, const struct hierarchy *h)
 		if (v)
 			bytes += strtoull(v, NULL, 10);
 	}
+	return bytes;
+}
+
+static uint64_t droppable_bytes(const char *dir, bool v2)
+{
+	uint64_t bytes;
+	char *text;
+
+	if (pst_mem_slurp(&text, "%s/memory.stat", dir))
+		return 0;
+	bytes = pst_mem_droppable_parse(text, v2);
 	free(text);
 	return bytes;
 }
 
-/* Take over the limit of one cgroup when it is the smallest so far. */
-static void look_at_group(const char *root, const struct hierarchy *h,
-			  struct pst_mem_limits *out)
+static uint64_t limit_of(const char *dir, bool v2)
 {
-	uint64_t limit, used = 0, droppable;
+	uint64_t limit = UINT64_MAX, high;
 
 	/* "max" is not a number: no limit. */
-	if (!pst_mem_number(&limit, "%s%s%s/%s", root, h->mount, h->path,
-			    h->v2 ? "memory.max" : "memory.limit_in_bytes") ||
-	    limit >= V1_NO_LIMIT || limit >= out->cgroup_limit)
+	pst_mem_number(&limit, "%s/%s", dir,
+		       v2 ? "memory.max" : "memory.limit_in_bytes");
+	/* Past "high" the kernel reclaims and slows down, it does not kill. */
+	if (v2 && pst_mem_number(&high, "%s/memory.high", dir))
+		limit = PST_MIN(limit, high);
+	return limit;
+}
+
+/* Take over the limit of one cgroup when it is the smallest so far. */
+static void look_at_group(void *ctx, const char *dir, bool v2)
+{
+	struct pst_mem_limits *out = ctx;
+	uint64_t limit = limit_of(dir, v2), used = 0, droppable;
+
+	if (limit >= PST_MEM_V1_NO_LIMIT || limit >= out->cgroup_limit)
 		return;
-	pst_mem_number(&used, "%s%s%s/%s", root, h->mount, h->path,
-		       h->v2 ? "memory.current" : "memory.usage_in_bytes");
-	droppable = droppable_bytes(root, h);
+	pst_mem_number(&used, "%s/%s", dir,
+		       v2 ? "memory.current" : "memory.usage_in_bytes");
+	droppable = droppable_bytes(dir, v2);
 	out->cgroup_limit = limit;
 	out->cgroup_used = used > droppable ? used - droppable : 0;
 }
 
 static void walk_up(const char *root, struct hierarchy *h,
-		    struct pst_mem_limits *out)
+		    void (*each)(void *ctx, const char *dir, bool v2),
+		    void *ctx)
 {
+	char dir[3 * PATH_MAX];
 	char *slash;
 
 	for (;;) {
-		look_at_group(root, h, out);
+		snprintf(dir, sizeof(dir), "%s%s%s", root, h->mount, h->path);
+		each(ctx, dir, h->v2);
 		slash = strrchr(h->path, '/');
 		if (!slash)
 			return;
@@ -209,7 +223,9 @@ static void walk_up(const char *root, struct hierarchy *h,
 	}
 }
 
-void pst_mem_cgroup_read(const char *root, struct pst_mem_limits *out)
+void pst_mem_cgroup_walk(const char *root,
+			 void (*each)(void *ctx, const char *dir, bool v2),
+			 void *ctx)
 {
 	char *groups, *mountinfo, *line, seen_at[PATH_MAX];
 	struct hierarchy *h;
@@ -227,7 +243,7 @@ void pst_mem_cgroup_read(const char *root, struct pst_mem_limits *out)
 		if (parse_membership(line, n, h) &&
 		    find_mount(mountinfo, h, seen_at)) {
 			strip_root(h, seen_at);
-			walk_up(root, h, out);
+			walk_up(root, h, each, ctx);
 		}
 		line += n;
 	}
@@ -236,4 +252,9 @@ free_mountinfo:
 	free(mountinfo);
 free_groups:
 	free(groups);
+}
+
+void pst_mem_cgroup_read(const char *root, struct pst_mem_limits *out)
+{
+	pst_mem_cgroup_walk(root, look_at_group, out);
 }

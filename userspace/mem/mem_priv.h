@@ -63,6 +63,34 @@ uint64_t pst_mem_hugetlb_free(const char *root, uint64_t page_bytes, int node);
  */
 void pst_mem_cgroup_read(const char *root, struct pst_mem_limits *out);
 
+/* Version 1 writes "no limit" as the largest multiple of a page. */
+#define PST_MEM_V1_NO_LIMIT 0x7fffffffffff0000ULL
+
+/**
+ * pst_mem_cgroup_walk() - every memory cgroup that this process is in
+ * @root: as for pst_mem_limits_read_at()
+ * @each: called with the directory of a cgroup, this process's own first, then
+ *	its parents, for each hierarchy
+ */
+void pst_mem_cgroup_walk(const char *root,
+			 void (*each)(void *ctx, const char *dir, bool v2),
+			 void *ctx);
+
+struct pst_mem_pressure;
+
+/** pst_mem_pressure_open_at() - pst_mem_pressure_open() below another root */
+int pst_mem_pressure_open_at(const char *root, struct pst_mem_pressure **out);
+
+/**
+ * pst_mem_droppable_parse() - file cache, from the text of memory.stat
+ *
+ * The kernel drops it before it refuses memory; pages of shared memory are on
+ * other lists.
+ *
+ * Return: bytes.
+ */
+uint64_t pst_mem_droppable_parse(const char *text, bool v2);
+
 /**
  * pst_mem_find_key() - what follows @key in the first line that starts with it
  *

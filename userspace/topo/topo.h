@@ -51,6 +51,35 @@ struct pst_drive {
 /** pst_drive_of_path() - Return: 0, or -errno of stat() */
 int pst_drive_of_path(const char *path, struct pst_drive *out);
 
+/**
+ * struct pst_drive_info - one whole block device; texts are empty and numbers 0
+ * where the kernel does not tell
+ * @model: as the maker calls it
+ * @serial: serial number or another name that no other device has
+ * @scheduler: the I/O scheduler in use
+ * @read_max_bytes: a longer read is split by the kernel
+ * @read_hw_bytes: what that bound could be raised to
+ * @link_speed: "16.0 GT/s PCIe"; @link_width: lanes
+ * @link_max_speed: what the device could do; @link_max_width: likewise
+ */
+struct pst_drive_info {
+	char model[64];
+	char serial[128];
+	char scheduler[64];
+	uint64_t read_max_bytes;
+	uint64_t read_hw_bytes;
+	char link_speed[32];
+	char link_width[16];
+	char link_max_speed[32];
+	char link_max_width[16];
+};
+
+/**
+ * pst_drive_info() - describe a device
+ * @name: of pst_drive_of_path(); with an unknown one nothing is known
+ */
+void pst_drive_info(const char *name, struct pst_drive_info *out);
+
 /*
  * Worker pool.  One thread creates it and is its worker 0; every job runs on
  * all workers and ends with a barrier.  Jobs are split in chunks that workers

@@ -31,6 +31,13 @@ bool pst_drive_of_device(const char *root, unsigned int major,
 			 unsigned int minor, struct pst_drive *out);
 
 /**
+ * pst_drive_info_at() - pst_drive_info() below another root
+ * @root: "" for the machine itself
+ */
+void pst_drive_info_at(const char *root, const char *name,
+		       struct pst_drive_info *out);
+
+/**
  * pst_drive_find_mount() - file system type and source of a mount
  * @mountinfo: text of /proc/self/mountinfo
  * @id: of the mount
