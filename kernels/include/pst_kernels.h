@@ -112,6 +112,7 @@ struct pst_kmul {
  * @scale: multiplies q.k before the softmax
  * @scores: [nr_kv] scratch
  * @out: [hd_v], sum over s of softmax(scale * q.k_s) * v_s
+ * @sink: one more logit of the softmax, with a value of zero; NULL for none
  */
 struct pst_kattn {
 	const float *q;
@@ -125,6 +126,7 @@ struct pst_kattn {
 	float scale;
 	float *scores;
 	float *out;
+	const float *sink;
 };
 
 /**

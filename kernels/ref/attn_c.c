@@ -47,6 +47,8 @@ static void attend(const struct pst_kattn *a, load_fn load)
 		a->scores[s] = (float)e;
 		total += e;
 	}
+	if (a->sink)
+		total += exp((double)*a->sink - (double)max);
 	for (i = 0; i < a->hd_v; i++) {
 		double sum = 0;
 

@@ -107,7 +107,7 @@ PST_K_INLINE void attend(const struct pst_kattn *a, const struct fmt *f)
 		score(a, s, NR_KEYS, f);
 	for (; s < a->nr_kv; s++)
 		score(a, s, 1, f);
-	inv = 1.0f / exp_row8(a->scores, a->nr_kv);
+	inv = 1.0f / exp_row8(a->scores, a->nr_kv, a->sink);
 	for (; c + 8 * NR_CHUNKS <= a->hd_v; c += 8 * NR_CHUNKS)
 		values(a, c, NR_CHUNKS, inv, f);
 	for (; c + 8 <= a->hd_v; c += 8)

@@ -90,7 +90,7 @@ PST_K_INLINE void attend(const struct pst_kattn *a, load_fn load)
 		score(a, s, NR_KEYS, load);
 	for (; s < a->nr_kv; s++)
 		score(a, s, 1, load);
-	inv = 1.0f / exp_row512(a->scores, a->nr_kv);
+	inv = 1.0f / exp_row512(a->scores, a->nr_kv, a->sink);
 	for (; c + 16 * NR_CHUNKS <= a->hd_v; c += 16 * NR_CHUNKS)
 		values(a, c, NR_CHUNKS, 0xffff, inv, load);
 	for (; c + 64 <= a->hd_v; c += 64)

@@ -102,8 +102,8 @@ PST_K_INLINE __m256 exp8(__m256 x)
 	return _mm256_mul_ps(p, pow2_8(_mm256_sub_epi32(whole, half)));
 }
 
-/* x = e^(x - max x); returns the sum. */
-PST_K_INLINE float exp_row8(float *x, uint32_t n)
+/* x = e^(x - max x); returns the sum, with that of @sink if there is one. */
+PST_K_INLINE float exp_row8(float *x, uint32_t n, const float *sink)
 {
 	const __m256 low = _mm256_set1_ps(-__builtin_inff());
 	__m256 max = low, sum = _mm256_setzero_ps();
@@ -126,6 +126,13 @@ PST_K_INLINE float exp_row8(float *x, uint32_t n)
 				    _mm256_and_ps(e, _mm256_castsi256_ps(k)));
 		_mm256_maskstore_ps(x + i, k, e);
 	}
+	if (sink)
+		sum = _mm256_add_ps(
+			sum,
+			_mm256_blend_ps(
+				_mm256_setzero_ps(),
+				exp8(_mm256_sub_ps(_mm256_set1_ps(*sink), max)),
+				1));
 	return sum8(sum);
 }
 

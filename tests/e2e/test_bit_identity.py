@@ -14,7 +14,7 @@ SEED = int(os.environ.get("PENSTOCK_SEED", "20261120"))
 MODELS = ("llama-mixtral", "olmoe", "qwen3moe-split", "q-qwen3moe-Q4_K",
           "q-qwen3moe-Q8_0")
 POLICIES = ("default", "adaptive", "cycle", "lru", "lfu", "s3fifo")
-ARCHS = ("llama", "qwen3moe", "olmoe")
+ARCHS = ("llama", "qwen3moe", "olmoe", "gpt-oss", "qwen2moe", "glm4moe")
 
 
 def caches(case):
@@ -36,6 +36,7 @@ def variants(case, rng):
         "--queue-depth": ["1", "4", "64"],
         "--huge-pages": ["thp", "off"],
         "--cache-policy": POLICIES,
+        "--prefetch": ["auto", "off", "next", "next2"],
         "--io-fault": ["seed=%d,shuffle=1" % rng.randrange(1 << 30),
                        "seed=%d,delay_us=300" % rng.randrange(1 << 30),
                        "seed=%d,short=0.3,eagain=0.2,shuffle=1,delay_us=100"
@@ -51,6 +52,11 @@ def variants(case, rng):
     for policy, cache in itertools.product(POLICIES,
                                            axes["--expert-cache"]):
         yield ["--expert-cache", cache, "--cache-policy", policy]
+    for ahead, cache in itertools.product(axes["--prefetch"],
+                                          axes["--expert-cache"]):
+        yield ["--expert-cache", cache, "--prefetch", ahead, "--batch-size",
+               "1", "--io-fault",
+               "seed=%d,shuffle=1,delay_us=200" % rng.randrange(1 << 30)]
     for _ in range(12):
         opts = []
         for name, values in axes.items():

@@ -316,8 +316,10 @@ class Doctor(Base):
             self.assertEqual(got['schema'], 'penstock.doctor.1')
             names = [c['check'] for c in got['checks']]
             self.assertEqual(len(names), len(set(names)))
-            for name in ('kernel', 'cpu', 'memory', 'io_uring', 'o_direct',
-                         'drive', 'module'):
+            for name in ('kernel', 'cpu', 'numa', 'memory', 'cgroup',
+                         'pressure', 'huge-pages', 'memlock', 'io_uring',
+                         'o_direct', 'drive', 'queue', 'link', 'drives',
+                         'profile', 'module', 'gpu'):
                 self.assertIn(name, names)
             for c in got['checks']:
                 self.assertIn(c['status'], ('ok', 'warn', 'fail'))

@@ -133,9 +133,15 @@ static void use_model(const struct pst_model *m)
 	for (uint32_t i = 0; i < m->nr_extents; i++)
 		if (m->extents[i].end_bytes > size)
 			abort();
-	if (!hp->n_vocab || !hp->n_head_kv || hp->n_head % hp->n_head_kv ||
-	    hp->n_expert_used > hp->n_expert || hp->rope.n_rot > hp->hd_k)
+	if (!hp->n_vocab || hp->n_expert_used > hp->n_expert)
 		abort();
+	for (uint32_t l = 0; l < hp->n_layers; l++) {
+		const struct pst_layer_hp *lh = &hp->layer[l];
+
+		if (!lh->n_head_kv || lh->n_head % lh->n_head_kv ||
+		    hp->rope[lh->rope].n_rot > lh->hd_k)
+			abort();
+	}
 }
 
 static int take_logits(void *ctx, uint32_t token, const float *logits)
@@ -166,9 +172,9 @@ static int runner_init(struct runner *r, const struct pst_kernels *k,
 				    .n_ctx = 4,
 				    .huge = PST_MEM_SMALL,
 				    .node = -1 };
-	struct pst_kv_args kv = { .n_ctx = 4,
-				  .huge = PST_MEM_SMALL,
-				  .node = -1 };
+	struct pst_kv_args kv = {
+		.n_ctx = 4, .n_batch = 2, .huge = PST_MEM_SMALL, .node = -1
+	};
 	struct pst_store_args store = { .mode = PST_STORE_MMAP,
 					.layers = m->experts,
 					.nr_layers = hp->n_layers,
@@ -180,7 +186,7 @@ static int runner_init(struct runner *r, const struct pst_kernels *k,
 	fwd.pool = r->pool;
 	/* Bounds the time of an input, not what may be in it. */
 	if (hp->n_layers > 4 || pst_fwd_bytes(&fwd) > 4 * PST_MIB ||
-	    pst_kv_bytes(hp, kv.type, kv.n_ctx) > 4 * PST_MIB ||
+	    pst_kv_bytes(hp, &kv) > 4 * PST_MIB ||
 	    pst_model_load_trunk(m, &trunk, NULL) ||
 	    pst_fwd_create(&fwd, &r->f, NULL) ||
 	    pst_kv_init(&r->kv, hp, &kv, NULL))

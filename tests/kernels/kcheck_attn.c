@@ -161,7 +161,7 @@ static void attention_keeps_to_its_strides(void **state)
 	float cache[NR * WIDE], packed[NR * HD], q[HD], scores[NR];
 	float want[HD], got[HD];
 	struct pst_kattn a = { q,  packed, packed, HD * 4, HD * 4, NR,
-			       HD, HD,	   0.2f,   scores, want };
+			       HD, HD,	   0.2f,   scores, want,   NULL };
 	uint32_t i;
 
 	(void)state;
@@ -190,12 +190,42 @@ static void equal_scores_give_the_mean_of_the_values(void **state)
 	size_t nr_tables = kcheck_all_tables(tables), m;
 	float q[2] = { 1, 1 }, k[8] = { 0 }, scores[4], out[2];
 	float v[8] = { 1, 10, 2, 20, 3, 30, 6, 60 };
-	struct pst_kattn a = { q, k, v, 8, 8, 4, 2, 2, 1, scores, out };
+	struct pst_kattn a = { q, k, v, 8, 8, 4, 2, 2, 1, scores, out, NULL };
 
 	(void)state;
 	for (m = 0; m < nr_tables; m++) {
 		tables[m].attn_f32(&a);
 		assert_true(out[0] == 3 && out[1] == 30);
+	}
+}
+
+/* A sink is a position whose value is zero. */
+static void a_sink_takes_its_share_of_the_softmax(void **state)
+{
+	static const float sinks[] = { -200, -3, 0, 4, 300 };
+	struct pst_kernels tables[KTEST_NR_MASKS];
+	size_t nr_tables = kcheck_all_tables(tables), m, i;
+	float q[1] = { 1 }, k[4] = { 1, 2, -1, 0.5f }, scores[5], with[1];
+	float v[4] = { 1, 2, 3, 4 }, want[1];
+
+	(void)state;
+	for (m = 0; m < nr_tables; m++) {
+		for (i = 0; i < PST_ARRAY_SIZE(sinks); i++) {
+			float k5[5], v5[5] = { 1, 2, 3, 4, 0 };
+			struct pst_kattn a = {
+				q, k, v, 4,	 4,    4,
+				1, 1, 1, scores, with, &sinks[i]
+			};
+			struct pst_kattn b = { q, k5, v5, 4,	  4,	5,
+					       1, 1,  1,  scores, want, NULL };
+
+			memcpy(k5, k, sizeof(k));
+			k5[4] = sinks[i];
+			tables[m].attn_f32(&a);
+			tables[m].attn_f32(&b);
+			assert_true(fabsf(with[0] - want[0]) <=
+				    1e-5f * fabsf(want[0]) + 1e-30f);
+		}
 	}
 }
 
@@ -205,6 +235,7 @@ int kcheck_attn_tests(void)
 		cmocka_unit_test(
 			attention_is_that_of_the_reference_at_every_shape),
 		cmocka_unit_test(attention_keeps_to_its_strides),
+		cmocka_unit_test(a_sink_takes_its_share_of_the_softmax),
 		cmocka_unit_test(equal_scores_give_the_mean_of_the_values),
 	};
 

@@ -58,6 +58,7 @@ void mbed_open(struct mbed *b, const struct mbed_args *args)
 				    .node = -1 };
 	struct pst_kv_args kv = { .type = args->kv,
 				  .n_ctx = args->n_ctx,
+				  .n_batch = args->n_batch,
 				  .huge = PST_MEM_SMALL,
 				  .node = -1 };
 	struct pst_diag d;

@@ -20,7 +20,8 @@ static const struct {
 	const char *arch;
 	bool moe;
 } families[] = { { "llama", false }, { "llama", true },	   { "qwen2", false },
-		 { "qwen3", false }, { "qwen3moe", true }, { "olmoe", true } };
+		 { "qwen3", false }, { "qwen3moe", true }, { "olmoe", true },
+		 { "gpt-oss", true } };
 
 #define NR_FAMILIES PST_ARRAY_SIZE(families)
 
@@ -85,7 +86,7 @@ static void every_family_binds(void **state)
 
 		tm_init(&tm, families[i].arch, families[i].moe);
 		bind_ok(&tm, &b);
-		assert_string_equal(b.m->arch->name, families[i].arch);
+		assert_string_equal(pst_arch_name(b.m->arch), families[i].arch);
 		assert_int_equal(b.m->nr_moe_layers,
 				 families[i].moe ? TM_LAYERS : 0);
 		assert_true(b.m->trunk_bytes > 0);
@@ -286,7 +287,7 @@ static void quantised_matrices_bind_with_their_row_size(void **state)
 	tm_tensor(&tm, "blk.0.attn_q.weight")->type = 2;
 	bind_ok(&tm, &b);
 	assert_int_equal(b.m->layers[0].gate.row_bytes, TM_EMBD / 32 * 34);
-	assert_int_equal(b.m->layers[0].wq.row_bytes, TM_EMBD / 32 * 18);
+	assert_int_equal(b.m->layers[0].gqa.wq.row_bytes, TM_EMBD / 32 * 18);
 	assert_int_equal(b.m->layers[1].gate.row_bytes, TM_EMBD * 4);
 	assert_int_equal(b.m->experts[0].part[0].size_bytes,
 			 TM_EMBD / 32 * 34 * TM_FF_EXP);
@@ -309,11 +310,11 @@ static void fused_forms_bind_to_the_same_shapes(void **state)
 	tm_add(&tm, "blk.1.ffn_gate_up_exps.weight", TM_EMBD, 2 * TM_FF_EXP,
 	       TM_EXPERTS);
 	bind_ok(&tm, &b);
-	assert_int_equal(b.m->layers[0].wq.n_out, TM_HEADS * TM_HD);
-	assert_int_equal(b.m->layers[0].wk.n_out, TM_HEADS_KV * TM_HD);
-	assert_int_equal(b.m->layers[0].wv.n_out, TM_HEADS_KV * TM_HD);
-	assert_false(b.m->layers[0].fused_gate_up);
-	assert_true(b.m->layers[1].fused_gate_up);
+	assert_int_equal(b.m->layers[0].gqa.wq.n_out, TM_HEADS * TM_HD);
+	assert_int_equal(b.m->layers[0].gqa.wk.n_out, TM_HEADS_KV * TM_HD);
+	assert_int_equal(b.m->layers[0].gqa.wv.n_out, TM_HEADS_KV * TM_HD);
+	assert_false(b.m->layers[0].moe.fused_gate_up);
+	assert_true(b.m->layers[1].moe.fused_gate_up);
 	assert_int_equal(b.m->experts[1].nr_parts, 2);
 	assert_int_equal(b.m->layers[1].gate.n_out, TM_FF_EXP);
 	assert_int_equal(b.m->layers[1].up.n_out, TM_FF_EXP);

@@ -145,7 +145,7 @@ static void a_token_does_not_see_the_future(void **state)
 				n_vocab * sizeof(*got));
 	/* Back to position 20 and on with the right tokens. */
 	make_tokens(n_vocab, tokens);
-	b.kv.n_used = 20;
+	assert_int_equal(pst_kv_truncate(&b.kv, 20), 20);
 	assert_int_equal(mbed_eval(&b, tokens + 20, 20, 7, got + 20 * n_vocab),
 			 0);
 	assert_memory_equal(got, want, NR_TOKENS * n_vocab * sizeof(*got));
@@ -189,7 +189,7 @@ static void only_the_logits_asked_for_are_given(void **state)
 	assert_int_equal(pst_fwd_run(b.f, &pass, NULL), 0);
 	assert_int_equal(seen[0], 3);
 	/* A callback that stops hands its value through. */
-	b.kv.n_used = 0;
+	pst_kv_truncate(&b.kv, 0);
 	seen[0] = 0;
 	seen[1] = 2;
 	assert_int_equal(pst_fwd_run(b.f, &pass, NULL), -ECANCELED);
@@ -273,8 +273,8 @@ static char *write_aligned(struct tiny_model *tm, uint32_t align)
 /* Every family, with matrices at any byte of the file. */
 static void any_alignment_of_the_file_gives_the_same_bits(void **state)
 {
-	static const char *const archs[] = { "llama", "qwen2", "qwen3",
-					     "qwen3moe", "olmoe" };
+	static const char *const archs[] = { "llama",	 "qwen2", "qwen3",
+					     "qwen3moe", "olmoe", "gpt-oss" };
 	static const uint32_t masks[] = { 0, ALL_CPU };
 
 	for (size_t a = 0; a < 2 * PST_ARRAY_SIZE(archs); a++) {
@@ -307,18 +307,114 @@ static void any_alignment_of_the_file_gives_the_same_bits(void **state)
 
 static void kv_memory_is_refused_when_it_overflows(void **state)
 {
-	struct pst_hparams hp = {
-		.n_layers = 512, .n_head_kv = 4096, .hd_k = 4096, .hd_v = 4096
-	};
+	struct pst_kv_args args = { .type = PST_KV_F32,
+				    .n_ctx = UINT32_MAX,
+				    .n_batch = 1 };
+	struct pst_hparams hp = { .n_layers = PST_MAX_LAYERS };
 
-	assert_int_equal(pst_kv_bytes(&hp, PST_KV_F32, UINT32_MAX), UINT64_MAX);
-	assert_int_equal(pst_kv_bytes(&hp, PST_KV_F16, 1), 512ULL << 26);
+	for (uint32_t i = 0; i < PST_MAX_LAYERS; i++)
+		hp.layer[i] = (struct pst_layer_hp){ .mixer = &pst_mixer_gqa,
+						     .n_head_kv = 4096,
+						     .hd_k = 4096,
+						     .hd_v = 4096 };
+	assert_int_equal(pst_kv_bytes(&hp, &args), UINT64_MAX);
+	args.type = PST_KV_F16;
+	args.n_ctx = 1;
+	assert_int_equal(pst_kv_bytes(&hp, &args), 512ULL << 26);
 	hp.n_layers = 1;
-	hp.n_head_kv = 1;
-	hp.hd_k = 3;
-	hp.hd_v = 5;
-	assert_int_equal(pst_kv_bytes(&hp, PST_KV_F16, 1), 128);
-	assert_int_equal(pst_kv_bytes(&hp, PST_KV_F32, 16), 192 + 320);
+	hp.layer[0].n_head_kv = 1;
+	hp.layer[0].hd_k = 3;
+	hp.layer[0].hd_v = 5;
+	assert_int_equal(pst_kv_bytes(&hp, &args), 128);
+	args.type = PST_KV_F32;
+	args.n_ctx = 16;
+	assert_int_equal(pst_kv_bytes(&hp, &args), 192 + 320);
+	/* A window and a batch, at most the context. */
+	hp.layer[0].window = 5;
+	assert_int_equal(pst_kv_bytes(&hp, &args), 128 + 192);
+	args.n_batch = 100;
+	assert_int_equal(pst_kv_bytes(&hp, &args), 192 + 320);
+}
+
+/* A sequence much longer than the window: where the buffer is moved depends on
+ * the batch, the numbers do not.
+ */
+static void a_window_that_moves_changes_no_bit(void **state)
+{
+	static const uint32_t batches[] = { 1, 3, TM_WINDOW, 17, NR_TOKENS };
+	struct mbed_args args = { .n_ctx = NR_TOKENS,
+				  .n_batch = NR_TOKENS,
+				  .threads = 2,
+				  .nr_slots = 16,
+				  .cpu_mask = ALL_CPU };
+	struct tiny_model tm;
+	uint32_t n_vocab;
+	char *path;
+
+	tm_init(&tm, "gpt-oss", true);
+	path = mbed_write(&tm);
+	args.path = path;
+	for (int kv = 0; kv < 2; kv++) {
+		float *want;
+
+		args.kv = kv ? PST_KV_F16 : PST_KV_F32;
+		args.n_batch = NR_TOKENS;
+		want = eval(&args, &n_vocab);
+		for (size_t i = 0; i < PST_ARRAY_SIZE(batches); i++) {
+			args.n_batch = batches[i];
+			check_bits(&args, want);
+		}
+		free(want);
+	}
+	unlink(path);
+	free(path);
+}
+
+/* Back to a position: either all that its window needs is held, or nothing
+ * is left.  What is computed after that is right in both cases.
+ */
+static void truncating_never_looks_at_what_is_gone(void **state)
+{
+	struct mbed_args args = { .n_ctx = 64,
+				  .n_batch = 5,
+				  .threads = 1,
+				  .nr_slots = 16,
+				  .cpu_mask = ALL_CPU,
+				  .kv = PST_KV_F32 };
+	int32_t tokens[NR_TOKENS];
+	uint32_t n_vocab, kept = 0, lost = 0;
+	struct tiny_model tm;
+	float *want, *got;
+	char *path;
+
+	tm_init(&tm, "gpt-oss", true);
+	path = mbed_write(&tm);
+	args.path = path;
+	want = eval(&args, &n_vocab);
+	got = calloc((size_t)NR_TOKENS * n_vocab, sizeof(*got));
+	make_tokens(n_vocab, tokens);
+	for (uint32_t n = 0; n < NR_TOKENS; n++) {
+		struct mbed b;
+		uint32_t at;
+
+		mbed_open(&b, &args);
+		assert_int_equal(mbed_eval(&b, tokens, NR_TOKENS, 5, got), 0);
+		at = pst_kv_truncate(&b.kv, n);
+		assert_true(at == n || at == 0);
+		kept += n && at == n;
+		lost += n && !at;
+		assert_int_equal(mbed_eval(&b, tokens + at, NR_TOKENS - at, 3,
+					   got + (size_t)at * n_vocab),
+				 0);
+		assert_memory_equal(got, want,
+				    NR_TOKENS * n_vocab * sizeof(*got));
+		mbed_close(&b);
+	}
+	assert_true(kept && lost);
+	unlink(path);
+	free(path);
+	free(want);
+	free(got);
 }
 
 int main(void)
@@ -330,6 +426,8 @@ int main(void)
 		cmocka_unit_test(only_the_logits_asked_for_are_given),
 		cmocka_unit_test(a_failed_pass_leaves_the_sequence_alone),
 		cmocka_unit_test(any_alignment_of_the_file_gives_the_same_bits),
+		cmocka_unit_test(a_window_that_moves_changes_no_bit),
+		cmocka_unit_test(truncating_never_looks_at_what_is_gone),
 		cmocka_unit_test(kv_memory_is_refused_when_it_overflows),
 	};
 

@@ -71,23 +71,23 @@ static void the_numbers_are_read(void **state)
 	read_ok(&m, &hp);
 	assert_int_equal(hp.n_layers, TM_LAYERS);
 	assert_int_equal(hp.n_embd, TM_EMBD);
-	assert_int_equal(hp.n_head, TM_HEADS);
-	assert_int_equal(hp.n_head_kv, TM_HEADS_KV);
-	assert_int_equal(hp.hd_k, TM_HD);
-	assert_int_equal(hp.hd_v, TM_HD);
-	assert_int_equal(hp.n_ff, TM_FF);
+	assert_int_equal(hp.layer[0].n_head, TM_HEADS);
+	assert_int_equal(hp.layer[0].n_head_kv, TM_HEADS_KV);
+	assert_int_equal(hp.layer[0].hd_k, TM_HD);
+	assert_int_equal(hp.layer[0].hd_v, TM_HD);
+	assert_int_equal(hp.layer[0].n_ff, TM_FF);
 	assert_int_equal(hp.n_vocab, TM_VOCAB);
 	assert_int_equal(hp.n_ctx_train, 256);
 	assert_int_equal(hp.n_expert, TM_EXPERTS);
 	assert_int_equal(hp.n_expert_used, TM_USED);
 	assert_int_equal(hp.n_ff_exp, TM_FF_EXP);
-	assert_int_equal(hp.rope.n_rot, TM_HD);
-	assert_int_equal(hp.rope.scaling, PST_ROPE_SCALE_NONE);
-	assert_true(hp.rope.base == 10000.0f);
+	assert_int_equal(hp.rope[0].n_rot, TM_HD);
+	assert_int_equal(hp.rope[0].scaling, PST_ROPE_SCALE_NONE);
+	assert_true(hp.rope[0].base == 10000.0f);
 	assert_true(hp.eps == 1e-5f);
 	assert_true(hp.attn_scale == 0.25f);
-	assert_true(hp.norm_topk);
-	assert_true(hp.w_scale == 1.0f);
+	assert_true(hp.router.norm);
+	assert_true(hp.router.scale == 1.0f);
 }
 
 static void families_differ_where_they_should(void **state)
@@ -107,7 +107,7 @@ static void families_differ_where_they_should(void **state)
 		read_ok(&m, &hp);
 		assert_int_equal(hp.n_expert, want[i].moe ? TM_EXPERTS : 0);
 		if (want[i].moe)
-			assert_int_equal(hp.norm_topk, want[i].norm);
+			assert_int_equal(hp.router.norm, want[i].norm);
 	}
 	assert_null(pst_arch_find("llam", 4));
 	assert_null(pst_arch_find("llama4", 6));
@@ -147,7 +147,7 @@ static void optional_keys_have_defaults(void **state)
 	tm_drop(&m, "expert_feed_forward_length");
 	tm_u32(&m, "context_length", 0);
 	read_ok(&m, &hp);
-	assert_int_equal(hp.n_head_kv, TM_HEADS);
+	assert_int_equal(hp.layer[0].n_head_kv, TM_HEADS);
 	/* In this family it is the width of an expert. */
 	assert_int_equal(hp.n_ff_exp, TM_FF);
 	assert_int_equal(hp.n_ctx_train, 4096);
@@ -375,9 +375,9 @@ static void an_odd_head_cannot_be_rotated(void **state)
 		struct pst_hparams hp;
 
 		read_ok(&m, &hp);
-		assert_int_equal(hp.rope.n_rot, 14);
-		assert_int_equal(hp.hd_k, 15);
-		assert_int_equal(hp.hd_v, TM_HD);
+		assert_int_equal(hp.rope[0].n_rot, 14);
+		assert_int_equal(hp.layer[0].hd_k, 15);
+		assert_int_equal(hp.layer[0].hd_v, TM_HD);
 	}
 }
 
@@ -391,9 +391,9 @@ static void arrays_with_one_value_per_block_are_taken(void **state)
 	tm_array(&m, "attention.head_count_kv", PST_GGUF_I32, TM_LAYERS, 4);
 	tm_array(&m, "feed_forward_length", PST_GGUF_U32, TM_LAYERS, 48);
 	read_ok(&m, &hp);
-	assert_int_equal(hp.n_head, 8);
-	assert_int_equal(hp.n_head_kv, 4);
-	assert_int_equal(hp.n_ff, 48);
+	assert_int_equal(hp.layer[0].n_head, 8);
+	assert_int_equal(hp.layer[0].n_head_kv, 4);
+	assert_int_equal(hp.layer[0].n_ff, 48);
 	tm_array(&m, "attention.head_count", PST_GGUF_I32, TM_LAYERS,
 		 (uint32_t)-8);
 	refused(&m, -EBADMSG, "attention.head_count");
@@ -422,20 +422,20 @@ static void scaling_keys_are_read(void **state)
 	tm_init(&m, "qwen3", false);
 	tm_f32(&m, "rope.scale_linear", 4.0f);
 	read_ok(&m, &hp);
-	assert_int_equal(hp.rope.scaling, PST_ROPE_SCALE_LINEAR);
-	assert_true(hp.rope.factor == 4.0f);
+	assert_int_equal(hp.rope[0].scaling, PST_ROPE_SCALE_LINEAR);
+	assert_true(hp.rope[0].factor == 4.0f);
 	tm_f32(&m, "rope.scaling.factor", 8.0f);
 	read_ok(&m, &hp);
-	assert_true(hp.rope.factor == 8.0f);
+	assert_true(hp.rope[0].factor == 8.0f);
 	tm_str(&m, "rope.scaling.type", "yarn");
 	tm_u32(&m, "rope.scaling.original_context_length", 64);
 	read_ok(&m, &hp);
-	assert_int_equal(hp.rope.scaling, PST_ROPE_SCALE_YARN);
-	assert_int_equal(hp.rope.ctx_orig, 64);
-	assert_true(hp.rope.ext_factor == 1.0f);
+	assert_int_equal(hp.rope[0].scaling, PST_ROPE_SCALE_YARN);
+	assert_int_equal(hp.rope[0].ctx_orig, 64);
+	assert_true(hp.rope[0].ext_factor == 1.0f);
 	tm_str(&m, "rope.scaling.type", "none");
 	read_ok(&m, &hp);
-	assert_int_equal(hp.rope.scaling, PST_ROPE_SCALE_NONE);
+	assert_int_equal(hp.rope[0].scaling, PST_ROPE_SCALE_NONE);
 }
 
 int main(void)

@@ -66,6 +66,7 @@ void sbed_open(struct sbed *b, const struct sshape *shape)
 		.node = -1,
 		.split_bytes = shape->split_bytes ? shape->split_bytes
 						  : 1u << 20,
+		.region_bytes = shape->region_bytes,
 	};
 	uint64_t end[2] = { 0, 0 };
 	struct pst_diag d;
@@ -171,7 +172,7 @@ void sbed_invariants(const struct sbed *b)
 	const struct pst_store *s = b->s;
 	uint32_t nr_keys = s->nr_layers * s->nr_experts;
 	uint32_t owners[256] = { 0 };
-	uint32_t in_table = 0, pending = 0;
+	uint32_t in_table = 0, pending = 0, demand = 0, ahead = 0;
 
 	assert_true(s->nr_slots <= 256);
 	for (uint32_t k = 0; k < nr_keys; k++) {
@@ -187,14 +188,24 @@ void sbed_invariants(const struct sbed *b)
 	}
 	for (uint32_t i = 0; i < s->nr_free; i++)
 		owners[s->free[i]]++;
+	for (uint32_t i = 0; i < s->nr_regions; i++)
+		for (uint32_t j = 0; j < s->regions[i].nr_slots; j++)
+			owners[s->regions[i].first_slot + j] +=
+				s->regions[i].away;
 	for (uint32_t i = 0; i < s->nr_slots; i++) {
 		assert_int_equal(owners[i], 1);
 		assert_true(s->slots[i].pins <= 1);
 		pending += s->slots[i].nr_pending;
+		if (s->slots[i].demand)
+			demand += s->slots[i].nr_pending;
+		else
+			ahead += s->slots[i].nr_pending != 0;
 		/* Without a set nothing is pinned. */
 		if (!s->nr_left)
 			assert_int_equal(s->slots[i].pins, 0);
 	}
-	assert_int_equal(in_table + s->nr_free, s->nr_slots);
+	assert_int_equal(in_table + s->nr_free + s->nr_away, s->nr_slots);
 	assert_int_equal(pending, pst_io_outstanding(s->io));
+	assert_int_equal(demand, s->demand_reads);
+	assert_int_equal(ahead, s->prefetch_slots);
 }

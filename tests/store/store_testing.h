@@ -29,6 +29,7 @@
  * @dense: bit l: layer l has no experts
  * @policy: name, NULL for lru
  * @nr_per_token: as for pst_store_create()
+ * @region_bytes: memory that is given back at once, 0 for the default
  * @fault: text of pst_io_fault_parse(), NULL for none
  */
 struct sshape {
@@ -41,6 +42,7 @@ struct sshape {
 	uint32_t queue_depth;
 	const char *policy;
 	uint32_t nr_per_token;
+	uint64_t region_bytes;
 	const char *fault;
 };
 

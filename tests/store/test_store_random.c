@@ -160,6 +160,35 @@ static void hits_and_misses_are_those_of_lru(void **state)
 	}
 }
 
+/* Guesses of any quality for any layer, as a predictor may give them. */
+static void guess(struct sbed *b, uint64_t *rng)
+{
+	uint32_t ids[MAX_EXPERTS];
+	uint32_t l = below(rng, b->shape.nr_layers);
+	uint32_t nr =
+		draw_set(rng, b->shape.nr_experts, b->shape.nr_experts, ids);
+
+	pst_store_prefetch(b->s, l, ids, nr);
+	sbed_invariants(b);
+}
+
+/* Memory is given back and taken again, as a governor does. */
+static void resize(struct sbed *b, uint64_t *rng)
+{
+	uint32_t want = 1 + below(rng, b->shape.nr_slots);
+	uint32_t before = pst_store_nr_slots(b->s);
+
+	if (below(rng, 2)) {
+		assert_int_equal(pst_store_shrink(b->s, want), 0);
+		assert_true(pst_store_nr_slots(b->s) >= want ||
+			    pst_store_nr_slots(b->s) == before);
+	} else {
+		assert_int_equal(pst_store_grow(b->s, want, NULL), 0);
+		assert_true(pst_store_nr_slots(b->s) >= before);
+	}
+	sbed_invariants(b);
+}
+
 /* Abandons a set somewhere, as a cancelled request does. */
 static void abandon(struct sbed *b, uint64_t *rng, uint32_t layer,
 		    const uint32_t *ids, uint32_t nr)
@@ -168,9 +197,11 @@ static void abandon(struct sbed *b, uint64_t *rng, uint32_t layer,
 	uint32_t steps = below(rng, nr + 1), held = 0;
 
 	pst_store_begin(b->s, layer, ids, nr);
+	if (below(rng, 2))
+		guess(b, rng);
 	for (uint32_t i = 0; i < steps; i++) {
 		/* Who holds every slot must not wait for another. */
-		bool wait = below(rng, 2) && held < b->shape.nr_slots;
+		bool wait = below(rng, 2) && held < pst_store_nr_slots(b->s);
 
 		if (pst_store_take(b->s, &e, 1, wait, NULL) != 1)
 			break;
@@ -188,10 +219,12 @@ static void abandon(struct sbed *b, uint64_t *rng, uint32_t layer,
 static void nothing_is_lost_when_everything_goes_wrong(void **state)
 {
 	uint64_t rng = test_seed();
+	uint64_t used = 0, withdrawn = 0;
 	uint32_t errors = 0, good = 0;
 
 	for (int life = 0; life < 60; life++) {
 		struct sshape shape = draw_shape(&rng);
+		struct pst_store_stats st;
 		struct pst_diag d;
 		struct sbed b;
 		char fault[96];
@@ -203,6 +236,7 @@ static void nothing_is_lost_when_everything_goes_wrong(void **state)
 		shape.fault = fault;
 		shape.policy = life & 1 ? "default" : "lru";
 		shape.nr_per_token = below(&rng, 2 * shape.nr_slots);
+		shape.region_bytes = 4096 * (1 + below(&rng, 40));
 		sbed_open(&b, &shape);
 		for (int i = 0; i < 60; i++) {
 			uint32_t ids[MAX_EXPERTS];
@@ -212,6 +246,10 @@ static void nothing_is_lost_when_everything_goes_wrong(void **state)
 					       shape.nr_experts, ids);
 			int rc;
 
+			if (below(&rng, 2))
+				guess(&b, &rng);
+			if (!below(&rng, 8))
+				resize(&b, &rng);
 			if (!below(&rng, 4)) {
 				abandon(&b, &rng, l, ids, nr);
 				continue;
@@ -223,9 +261,13 @@ static void nothing_is_lost_when_everything_goes_wrong(void **state)
 			errors += rc != 0;
 			good += rc == 0;
 		}
+		pst_store_stats_read(b.s, &st);
+		used += st.prefetch_used;
+		withdrawn += st.prefetch_withdrawn;
 		sbed_close(&b);
 	}
 	assert_true(errors > 0 && good > 0);
+	assert_true(used > 0 && withdrawn > 0);
 }
 
 int main(void)

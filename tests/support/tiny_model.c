@@ -135,7 +135,10 @@ static void add_block(struct tiny_model *m, uint32_t layer, const char *name,
 
 static void add_ffn(struct tiny_model *m, uint32_t l, bool moe)
 {
-	BLOCK(m, l, "ffn_norm.weight", TM_EMBD, 1, 1);
+	bool oss = !strcmp(m->arch, "gpt-oss");
+
+	BLOCK(m, l, oss ? "post_attention_norm.weight" : "ffn_norm.weight",
+	      TM_EMBD, 1, 1);
 	if (!moe) {
 		BLOCK(m, l, "ffn_gate.weight", TM_EMBD, TM_FF, 1);
 		BLOCK(m, l, "ffn_up.weight", TM_EMBD, TM_FF, 1);
@@ -157,7 +160,9 @@ static void add_attention(struct tiny_model *m, uint32_t l)
 	BLOCK(m, l, "attn_k.weight", TM_EMBD, nk, 1);
 	BLOCK(m, l, "attn_v.weight", TM_EMBD, nk, 1);
 	BLOCK(m, l, "attn_output.weight", nq, TM_EMBD, 1);
-	if (!strcmp(m->arch, "qwen2")) {
+	if (!strcmp(m->arch, "gpt-oss"))
+		BLOCK(m, l, "attn_sinks.weight", TM_HEADS, 1, 1);
+	if (!strcmp(m->arch, "qwen2") || !strcmp(m->arch, "gpt-oss")) {
 		BLOCK(m, l, "attn_q.bias", nq, 1, 1);
 		BLOCK(m, l, "attn_k.bias", nk, 1, 1);
 		BLOCK(m, l, "attn_v.bias", nk, 1, 1);
@@ -188,6 +193,8 @@ void tm_init(struct tiny_model *m, const char *arch, bool moe)
 		tm_u32(m, "expert_used_count", TM_USED);
 		tm_u32(m, "expert_feed_forward_length", TM_FF_EXP);
 	}
+	if (!strcmp(arch, "gpt-oss"))
+		tm_u32(m, "attention.sliding_window", TM_WINDOW);
 	tm_add(m, "token_embd.weight", TM_EMBD, TM_VOCAB, 1);
 	tm_add(m, "output_norm.weight", TM_EMBD, 1, 1);
 	tm_add(m, "output.weight", TM_EMBD, TM_VOCAB, 1);

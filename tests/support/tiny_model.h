@@ -60,7 +60,8 @@ enum {
 	TM_FF = 96,
 	TM_EXPERTS = 8,
 	TM_USED = 2,
-	TM_FF_EXP = 32
+	TM_FF_EXP = 32,
+	TM_WINDOW = 6
 };
 
 /** tm_init() - @arch: a family; @moe: with experts, where it is optional */

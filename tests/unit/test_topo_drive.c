@@ -84,6 +84,8 @@ static int setup(void **s)
 	put(st, DM "/queue/rotational", "0\n");
 	put_link(st, "/sys/dev/block/253:0", DM);
 	put_link(st, DM "/slaves/nvme0n1p2", NVME "/nvme0n1p2");
+	put_link(st, "/sys/class/block/nvme0n1", NVME);
+	put_link(st, "/sys/class/block/sda", SDA);
 	*s = st;
 	return 0;
 }
@@ -153,6 +155,63 @@ static void an_unknown_device_is_no_drive(void **s)
 	assert_string_equal(d.name, "kept");
 }
 
+static void an_nvme_drive_is_described(void **s)
+{
+	static const char pci[] = "/sys/devices/pci0/0000:01:00.0";
+	struct pst_drive_info i;
+	struct state *st = *s;
+	char path[256];
+
+	snprintf(path, sizeof(path), "%s/nvme/nvme0/model", pci);
+	put(st, path, "ACME 990 PRO 2TB                        \n");
+	snprintf(path, sizeof(path), "%s/nvme/nvme0/serial", pci);
+	put(st, path, "  S6Z1234 \n");
+	snprintf(path, sizeof(path), "%s/current_link_speed", pci);
+	put(st, path, "16.0 GT/s PCIe\n");
+	snprintf(path, sizeof(path), "%s/current_link_width", pci);
+	put(st, path, "2\n");
+	snprintf(path, sizeof(path), "%s/max_link_width", pci);
+	put(st, path, "4\n");
+	put(st, NVME "/queue/scheduler", "[none] mq-deadline kyber\n");
+	put(st, NVME "/queue/max_sectors_kb", "128\n");
+	put(st, NVME "/queue/max_hw_sectors_kb", "2048\n");
+	pst_drive_info_at(st->root, "nvme0n1", &i);
+	assert_string_equal(i.model, "ACME 990 PRO 2TB");
+	assert_string_equal(i.serial, "S6Z1234");
+	assert_string_equal(i.scheduler, "none");
+	assert_int_equal(i.read_max_bytes, 128 * 1024);
+	assert_int_equal(i.read_hw_bytes, 2048 * 1024);
+	assert_string_equal(i.link_speed, "16.0 GT/s PCIe");
+	assert_string_equal(i.link_width, "2");
+	assert_string_equal(i.link_max_speed, "");
+	assert_string_equal(i.link_max_width, "4");
+}
+
+static void other_names_of_a_device_serve_as_its_serial(void **s)
+{
+	struct pst_drive_info i;
+
+	put(*s, SDA "/wwid", "naa.5002538e40b1c2d3\n");
+	pst_drive_info_at(((struct state *)*s)->root, "sda", &i);
+	assert_string_equal(i.serial, "naa.5002538e40b1c2d3");
+	put(*s, SDA "/serial", "virtio-7\n");
+	pst_drive_info_at(((struct state *)*s)->root, "sda", &i);
+	assert_string_equal(i.serial, "virtio-7");
+	assert_string_equal(i.link_speed, "");
+}
+
+static void of_an_unknown_device_nothing_is_known(void **s)
+{
+	static const char *const names[] = { "", "sdz", "../sda", "a/b" };
+	struct pst_drive_info none = { 0 }, i;
+
+	for (size_t n = 0; n < PST_ARRAY_SIZE(names); n++) {
+		memset(&i, 0x5a, sizeof(i));
+		pst_drive_info_at(((struct state *)*s)->root, names[n], &i);
+		assert_memory_equal(&i, &none, sizeof(i));
+	}
+}
+
 static void mounts_are_found_by_their_id(void **s)
 {
 	static const char text[] =
@@ -202,6 +261,9 @@ int main(void)
 		WITH_ROOT(a_mapped_device_leads_to_the_one_below),
 		WITH_ROOT(a_device_over_several_stays_itself),
 		WITH_ROOT(an_unknown_device_is_no_drive),
+		WITH_ROOT(an_nvme_drive_is_described),
+		WITH_ROOT(other_names_of_a_device_serve_as_its_serial),
+		WITH_ROOT(of_an_unknown_device_nothing_is_known),
 		cmocka_unit_test(mounts_are_found_by_their_id),
 		cmocka_unit_test(this_machine_can_be_read),
 	};

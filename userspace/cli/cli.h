@@ -13,6 +13,7 @@
 #include <penstock/engine.h>
 
 #include "base.h"
+#include "state.h"
 
 /* Exit codes: sysexits where they exist. */
 enum {
@@ -57,6 +58,14 @@ enum cli_progress {
 #define OPT_OUTFILE (1u << 10) /* --out */
 #define OPT_TABLE   (1u << 11) /* -o with md: a single table */
 #define OPT_TRACE   (1u << 12) /* trace */
+#define OPT_IOBENCH (1u << 20) /* iobench */
+#define OPT_RECORD  (1u << 24) /* trace record */
+#define OPT_REPORT  (1u << 25) /* --report */
+#define OPT_ROUTING (1u << 26) /* --routing */
+#define OPT_HTML    (1u << 27) /* trace report */
+
+/* --prompt-tokens and --gen-tokens when they are not given. */
+#define CLI_DEFAULT UINT32_MAX
 
 /* Progress: a bar on a terminal, lines of JSON, or nothing. */
 struct cli_bar {
@@ -98,6 +107,19 @@ struct cli_opts {
 	const char *against;
 	const char *caches; /* trace: a list */
 	const char *policies; /* trace: a list */
+	bool report; /* --report was given */
+	enum cli_output report_form;
+	const char *report_file;
+	const char *routing; /* a trace to be played into the run */
+	const char *record; /* where the routing goes */
+	bool probs;
+	bool timing;
+	const char *sizes; /* iobench: a list */
+	const char *depths; /* iobench: a list */
+	float seconds;
+	bool print_fio;
+	enum pst_tristate warm; /* PST_AUTO: the verb decides */
+	char state_dir[PST_STATE_DIR_MAX];
 	uint32_t max_tokens;
 	uint32_t prompt_tokens;
 	uint32_t gen_tokens;
@@ -157,8 +179,17 @@ int cli_fail(int err, const struct pst_diag *d);
 /** cli_error() - one line on stderr, "penstock: ..." */
 void cli_error(const char *fmt, ...) PST_PRINTF(1, 2);
 
+/** cli_log_init() - o->bar and o->log are ready to be written to */
+void cli_log_init(struct cli_opts *o);
+
 /** cli_open() - open a model with progress and notices; 0 or an exit code */
 int cli_open(struct cli_opts *o, const char *path, struct pst_engine **out);
+
+/** cli_stop_init() - from now on the first SIGINT or SIGTERM only asks to stop */
+void cli_stop_init(void);
+
+/** cli_stop_code() - exit code of the signal that asked to stop, 0 for none */
+int cli_stop_code(void);
 
 /** cli_guard_mappings() - a mapped file that shrinks ends in words, not SIGBUS */
 void cli_guard_mappings(void);
@@ -188,10 +219,22 @@ int cli_out_write(struct cli_out *out, const void *data, size_t size_bytes);
  */
 int cli_out_close(struct cli_out *out, int rc);
 
+/**
+ * cli_state_dir() - the state directory of this user, by the environment
+ * @out: [PST_STATE_DIR_MAX]
+ *
+ * Return: 0 or -ENAMETOOLONG.
+ */
+int cli_state_dir(char *out);
+
 void cli_bar_init(struct cli_bar *b, enum cli_progress mode);
 void cli_bar_update(struct cli_bar *b, const char *stage, uint64_t done,
 		    uint64_t all, const char *unit);
 void cli_bar_clear(struct cli_bar *b);
+
+/** cli_expect() - say how long a prompt will take, where bars are shown */
+void cli_expect(struct pst_engine *e, const struct cli_bar *b,
+		uint32_t nr_tokens);
 
 /* Memory that a byte of text takes: the text, a copy, its token ids while
  * their list grows.
@@ -318,7 +361,10 @@ int cmd_plan(struct cli_opts *o);
 int cmd_doctor(struct cli_opts *o);
 int cmd_perplexity(struct cli_opts *o);
 int cmd_bench(struct cli_opts *o);
-int cmd_trace(struct cli_opts *o);
+int cmd_trace_record(struct cli_opts *o);
+int cmd_trace_replay(struct cli_opts *o);
+int cmd_trace_report(struct cli_opts *o);
+int cmd_iobench(struct cli_opts *o);
 int cmd_completion(struct cli_opts *o);
 
 #endif

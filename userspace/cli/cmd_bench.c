@@ -8,11 +8,17 @@
 #include <string.h>
 
 #include "cli.h"
+#include "watch.h"
+
+/* Of a run without a recorded routing. */
+#define PROMPT_TOKENS 64
+#define GEN_TOKENS    32
 
 struct result {
 	char mode[16];
 	struct cli_run_stats s; /* prompt and reply times */
 	struct pst_counters mid;
+	struct pst_prompt_estimate expected;
 	double prefill_tok_s, decode_tok_s, hit_rate, decode_hit_rate;
 	uint64_t read_bytes, decode_bytes, wait_ns, busy_ns, decode_wait_ns;
 	uint64_t decode_busy_ns, peak_bytes;
@@ -78,24 +84,30 @@ static int eval(struct pst_session *s, const int32_t *ids, uint32_t nr,
 	return pst_session_eval(s, &ev, diag);
 }
 
-static int measure(struct pst_engine *e, const struct cli_opts *o,
+static int measure(struct pst_engine *e, struct cli_watch *w,
 		   const int32_t *ids, struct result *r, uint64_t *hash)
 {
+	const struct cli_opts *o = w->o;
 	struct sums sums = { .hash = 0xcbf29ce484222325ULL,
 			     .nr_vocab = pst_engine_nr_vocab(e) };
 	struct pst_session *s;
 	struct pst_diag diag;
-	uint64_t start = pst_now_ns();
+	uint64_t start;
 	int rc = pst_session_create(e, &s);
 
 	pst_diag_init(&diag);
 	if (rc)
 		return cli_fail(rc, NULL);
+	if (o->prompt_tokens)
+		pst_engine_estimate_prompt(e, o->prompt_tokens, &r->expected);
+	start = pst_now_ns();
 	pst_engine_counters(e, &r->s.before);
+	cli_watch_phase(w, false);
 	if (o->prompt_tokens)
 		rc = eval(s, ids, o->prompt_tokens, &sums, &diag);
 	r->s.prompt_ns = pst_now_ns() - start;
 	pst_engine_counters(e, &r->mid);
+	cli_watch_phase(w, true);
 	start = pst_now_ns();
 	for (uint32_t i = 0; !rc && i < o->gen_tokens; i++)
 		rc = eval(s, ids + o->prompt_tokens + i, 1, &sums, &diag);
@@ -124,25 +136,41 @@ static void set_mode(struct cli_opts *o, const char *mode)
 						: PST_ENGINE_IO_AUTO;
 }
 
-static int run_mode(struct cli_opts *o, const char *mode, struct result *r,
-		    uint64_t *hash)
+/* What was not asked for is as long as the recorded routing. */
+static uint32_t count_tokens(struct cli_opts *o, const struct cli_watch *w)
 {
-	uint32_t nr = o->prompt_tokens + o->gen_tokens;
+	const struct pst_forced_shape *s = &w->shape;
+
+	if (o->prompt_tokens == CLI_DEFAULT)
+		o->prompt_tokens = w->forced ? s->nr_prefill : PROMPT_TOKENS;
+	if (o->gen_tokens == CLI_DEFAULT)
+		o->gen_tokens = w->forced ? s->nr_tokens - s->nr_prefill
+					  : GEN_TOKENS;
+	if (!o->engine.ctx_size)
+		o->engine.ctx_size = o->prompt_tokens + o->gen_tokens;
+	return o->prompt_tokens + o->gen_tokens;
+}
+
+static int run_watched(struct cli_watch *w, const char *mode, struct result *r,
+		       uint64_t *hash)
+{
+	struct cli_opts *o = w->o;
+	uint32_t nr = count_tokens(o, w);
 	int32_t *ids = pst_calloc(nr, sizeof(*ids));
 	uint64_t rng = o->sample.seed;
-	struct pst_engine *e;
+	struct pst_engine *e = NULL;
 	int rc;
 
 	if (!ids)
 		return cli_fail(-ENOMEM, NULL);
-	if (!o->engine.ctx_size)
-		o->engine.ctx_size = nr;
 	rc = cli_open(o, o->args[0], &e);
+	if (!rc)
+		rc = cli_watch_start(w, e);
 	if (rc)
 		goto out_ids;
 	for (uint32_t i = 0; i < nr; i++)
 		ids[i] = (int32_t)(pst_rng_next(&rng) % pst_engine_nr_vocab(e));
-	rc = measure(e, o, ids, r, hash);
+	rc = measure(e, w, ids, r, hash);
 	snprintf(r->mode, sizeof(r->mode), "%s", mode);
 	r->slots = pst_engine_plan(e)->nr_slots;
 	r->experts = pst_engine_plan(e)->nr_experts;
@@ -152,10 +180,22 @@ static int run_mode(struct cli_opts *o, const char *mode, struct result *r,
 		mode, pst_engine_io_name(e), pst_engine_mem_name(e),
 		pst_engine_kernels_name(e), pst_engine_plan(e)->threads,
 		r->slots, r->experts, (unsigned long long)r->s.after.distinct);
-	pst_engine_close(e);
+	rc = cli_watch_finish(w, e, rc);
 out_ids:
+	pst_engine_close(e);
 	free(ids);
 	return rc;
+}
+
+static int run_mode(struct cli_opts *o, const char *mode, struct result *r,
+		    uint64_t *hash)
+{
+	struct cli_watch w;
+	int rc = cli_watch_open(&w, o, o->args[0]);
+
+	if (!rc)
+		rc = run_watched(&w, mode, r, hash);
+	return cli_watch_close(&w, rc);
 }
 
 static int by_decode(const void *a, const void *b)
@@ -171,31 +211,68 @@ static double gb_s(uint64_t bytes, uint64_t ns)
 	return ns ? (double)bytes / (double)ns : 0.0;
 }
 
+static double s_of(uint64_t ns)
+{
+	return (double)ns * 1e-9;
+}
+
+static void print_ahead(const struct result *r)
+{
+	const struct pst_counters *a = &r->mid, *z = &r->s.after;
+
+	printf("\"prefetch_reads\":%llu,\"prefetch_used\":%llu,"
+	       "\"prefetch_late\":%llu,\"prefetch_wasted\":%llu,"
+	       "\"prefetch_withdrawn\":%llu,\"predict_said\":%llu,"
+	       "\"predict_right\":%llu,\"prefetch_on\":%s,",
+	       (unsigned long long)(z->prefetch_reads - a->prefetch_reads),
+	       (unsigned long long)(z->prefetch_used - a->prefetch_used),
+	       (unsigned long long)(z->prefetch_late - a->prefetch_late),
+	       (unsigned long long)(z->prefetch_wasted - a->prefetch_wasted),
+	       (unsigned long long)(z->prefetch_withdrawn -
+				    a->prefetch_withdrawn),
+	       (unsigned long long)z->predict_said,
+	       (unsigned long long)z->predict_right,
+	       z->prefetch_on ? "true" : "false");
+}
+
+static void print_prefill(const struct result *r)
+{
+	printf("\"prefill_tokens\":%u,\"prefill_tok_s\":%.4f,"
+	       "\"prefill_s\":%.6f,\"prefill_expected_s\":%.6f,"
+	       "\"prefill_passes\":%u,\"prefill_read_bytes\":%llu,"
+	       "\"prefill_wait_s\":%.6f,\"prefill_io_busy_s\":%.6f,",
+	       r->s.prompt_tokens, r->prefill_tok_s, s_of(r->s.prompt_ns),
+	       r->expected.total_s, r->expected.chunks,
+	       (unsigned long long)(r->read_bytes - r->decode_bytes),
+	       s_of(r->wait_ns - r->decode_wait_ns),
+	       s_of(r->busy_ns - r->decode_busy_ns));
+}
+
 static void print_json(const struct result *r, uint32_t nr)
 {
 	printf("{\"schema\":\"penstock.bench.1\",\"results\":[");
-	for (uint32_t i = 0; i < nr; i++)
-		printf("%s{\"mode\":\"%s\",\"prefill_tokens\":%u,"
-		       "\"prefill_tok_s\":%.4f,\"decode_tokens\":%u,"
-		       "\"decode_tok_s\":%.4f,\"hit_rate\":%.6f,"
-		       "\"decode_hit_rate\":%.6f,\"read_bytes\":%llu,"
-		       "\"decode_read_bytes\":%llu,\"wait_s\":%.6f,"
-		       "\"decode_wait_s\":%.6f,\"io_busy_s\":%.6f,"
-		       "\"decode_io_busy_s\":%.6f,\"decode_s\":%.6f,"
-		       "\"peak_bytes\":%llu,\"slots\":%u,\"experts\":%u,"
+	for (uint32_t i = 0; i < nr; i++) {
+		printf("%s{\"mode\":\"%s\",", i ? "," : "", r[i].mode);
+		print_prefill(&r[i]);
+		print_ahead(&r[i]);
+		printf("\"decode_tokens\":%u,\"decode_tok_s\":%.4f,"
+		       "\"hit_rate\":%.6f,\"decode_hit_rate\":%.6f,"
+		       "\"read_bytes\":%llu,\"decode_read_bytes\":%llu,"
+		       "\"wait_s\":%.6f,\"decode_wait_s\":%.6f,"
+		       "\"io_busy_s\":%.6f,\"decode_io_busy_s\":%.6f,"
+		       "\"decode_s\":%.6f,\"peak_bytes\":%llu,"
+		       "\"slots\":%u,\"experts\":%u,"
 		       "\"distinct_experts\":%llu}",
-		       i ? "," : "", r[i].mode, r[i].s.prompt_tokens,
-		       r[i].prefill_tok_s, r[i].s.reply_tokens,
-		       r[i].decode_tok_s, r[i].hit_rate, r[i].decode_hit_rate,
+		       r[i].s.reply_tokens, r[i].decode_tok_s, r[i].hit_rate,
+		       r[i].decode_hit_rate,
 		       (unsigned long long)r[i].read_bytes,
 		       (unsigned long long)r[i].decode_bytes,
-		       (double)r[i].wait_ns * 1e-9,
-		       (double)r[i].decode_wait_ns * 1e-9,
-		       (double)r[i].busy_ns * 1e-9,
-		       (double)r[i].decode_busy_ns * 1e-9,
-		       (double)r[i].s.reply_ns * 1e-9,
+		       s_of(r[i].wait_ns), s_of(r[i].decode_wait_ns),
+		       s_of(r[i].busy_ns), s_of(r[i].decode_busy_ns),
+		       s_of(r[i].s.reply_ns),
 		       (unsigned long long)r[i].peak_bytes, r[i].slots,
 		       r[i].experts, (unsigned long long)r[i].s.after.distinct);
+	}
 	printf("]}\n");
 }
 
@@ -241,10 +318,15 @@ static int run_repeats(struct cli_opts *o, const char *mode, struct result *out,
 {
 	uint32_t n = PST_MAX(o->repeat, 1u);
 	struct result *all = pst_calloc(n, sizeof(*all));
+	bool report = o->report;
 	int rc = all ? EXIT_OK : cli_fail(-ENOMEM, NULL);
 
-	for (uint32_t i = 0; !rc && i < n; i++)
+	for (uint32_t i = 0; !rc && i < n; i++) {
+		/* One report, of the last run. */
+		o->report = report && i + 1 == n;
 		rc = run_mode(o, mode, &all[i], hash);
+	}
+	o->report = report;
 	if (!rc) {
 		qsort(all, n, sizeof(*all), by_decode);
 		*out = all[n / 2];
@@ -271,8 +353,12 @@ static int run_all(struct cli_opts *o, char **modes, uint32_t nr)
 	int rc = EXIT_OK;
 
 	for (uint32_t i = 0; i < nr && !rc; i++) {
-		if (i)
+		if (i) {
 			set_mode(o, modes[i]);
+			/* The report is that of the mode asked for first. */
+			o->report = false;
+			o->report_file = NULL;
+		}
 		rc = run_repeats(o, modes[i], &results[i], &hash[i]);
 	}
 	if (rc)
@@ -314,6 +400,7 @@ int cmd_bench(struct cli_opts *o)
 	}
 	if (!o->seed_given)
 		o->sample.seed = 1;
+	o->report |= o->report_file != NULL;
 	if (!o->gen_tokens && !o->prompt_tokens) {
 		cli_error("bench: nothing to measure");
 		rc = EXIT_USAGE;

@@ -27,12 +27,35 @@ static void print_quoted(const char *s, bool fish)
 	putchar('\'');
 }
 
+/* Verbs of two words stand next to each other in the table. */
+static bool same_verb(const struct cli_cmd *a, const struct cli_cmd *b)
+{
+	size_t len = strcspn(a->name, " ");
+
+	return a->name[len] && !strncmp(a->name, b->name, len + 1);
+}
+
 static void print_verbs(void)
 {
+	const struct cli_cmd *cmd, *before = NULL;
+
+	for (uint32_t i = 0; (cmd = cli_cmd_at(i)); i++) {
+		if (!before || !same_verb(before, cmd))
+			printf("%s%.*s", i ? " " : "",
+			       (int)strcspn(cmd->name, " "), cmd->name);
+		before = cmd;
+	}
+}
+
+/* "record replay report" for the first of the verbs of two words. */
+static void print_second_words(const char *first)
+{
 	const struct cli_cmd *cmd;
+	size_t len = strlen(first);
 
 	for (uint32_t i = 0; (cmd = cli_cmd_at(i)); i++)
-		printf("%s%s", i ? " " : "", cmd->name);
+		if (!strncmp(cmd->name, first, len) && cmd->name[len] == ' ')
+			printf("%s ", cmd->name + len + 1);
 }
 
 /* Verbs whose operand is one of a few words; elsewhere it is a file. */
@@ -60,9 +83,9 @@ static void sh_choices(void *ctx, const struct cli_opt_info *o)
 
 	if (!o->choice)
 		return;
-	printf("\t%s:--%s", cmd->name, o->name);
+	printf("\t\"%s:--%s\"", cmd->name, o->name);
 	if (o->letter)
-		printf("|%s:-%c", cmd->name, o->letter);
+		printf("|\"%s:-%c\"", cmd->name, o->letter);
 	printf(") offer=\"");
 	print_choices(o->arg);
 	printf("\" ;;\n");
@@ -78,7 +101,7 @@ static void print_sh_tables(void)
 		cli_opts_names(cmd, sh_choices, (void *)cmd);
 	printf("\t*) case \"$verb\" in\n");
 	for (uint32_t i = 0; (cmd = cli_cmd_at(i)); i++) {
-		printf("\t\t%s) flags=\"", cmd->name);
+		printf("\t\t\"%s\") flags=\"", cmd->name);
 		cli_opts_names(cmd, sh_option, NULL);
 		printf("\"");
 		if (has_words(cmd)) {
@@ -102,7 +125,13 @@ static void print_bash(void)
 	       "\tif [ \"$COMP_CWORD\" -eq 1 ]; then\n"
 	       "\t\tCOMPREPLY=( $(compgen -W \"");
 	print_verbs();
-	printf("\" -- \"$cur\") )\n\t\treturn\n\tfi\n");
+	printf("\" -- \"$cur\") )\n\t\treturn\n\tfi\n"
+	       "\tif [ \"$verb\" = trace ]; then\n"
+	       "\t\tif [ \"$COMP_CWORD\" -eq 2 ]; then\n"
+	       "\t\t\tCOMPREPLY=( $(compgen -W \"");
+	print_second_words("trace");
+	printf("\" -- \"$cur\") )\n\t\t\treturn\n\t\tfi\n"
+	       "\t\tverb=\"trace ${COMP_WORDS[2]}\"\n\tfi\n");
 	print_sh_tables();
 	printf("\tcase \"$cur\" in\n"
 	       "\t-*) offer=$flags ;;\n"
@@ -131,7 +160,8 @@ static void print_zsh(void)
 	for (uint32_t i = 0; (cmd = cli_cmd_at(i)); i++) {
 		char line[160];
 
-		snprintf(line, sizeof(line), "%s:%s", cmd->name, cmd->summary);
+		snprintf(line, sizeof(line), "%.*s:%s",
+			 (int)strcspn(cmd->name, " "), cmd->name, cmd->summary);
 		printf("\t\t");
 		print_quoted(line, false);
 		putchar('\n');
@@ -141,7 +171,13 @@ static void print_zsh(void)
 	       "\t\t_describe verb verbs\n"
 	       "\t\treturn\n"
 	       "\tfi\n"
-	       "\tlocal offer=\"\"\n");
+	       "\tlocal offer=\"\"\n"
+	       "\tif [[ $verb == trace ]]; then\n"
+	       "\t\tif (( CURRENT == 3 )); then\n"
+	       "\t\t\tcompadd -- ");
+	print_second_words("trace");
+	printf("\n\t\t\treturn\n\t\tfi\n"
+	       "\t\tverb=\"trace $words[3]\"\n\tfi\n");
 	print_sh_tables();
 	printf("\tcase \"$cur\" in\n"
 	       "\t-*) offer=$flags ;;\n"
@@ -158,13 +194,24 @@ static void print_zsh(void)
 	       "fi\n");
 }
 
+/* The words of the verb have been typed. */
+static void fish_condition(const struct cli_cmd *cmd)
+{
+	const char *space = strchr(cmd->name, ' ');
+
+	printf("complete -c penstock -n '__fish_seen_subcommand_from %.*s",
+	       (int)strcspn(cmd->name, " "), cmd->name);
+	if (space)
+		printf("; and __fish_seen_subcommand_from %s", space + 1);
+	printf("'");
+}
+
 static void fish_option(void *ctx, const struct cli_opt_info *o)
 {
 	const struct cli_cmd *cmd = ctx;
 
-	printf("complete -c penstock -n '__fish_seen_subcommand_from %s' "
-	       "-l %s",
-	       cmd->name, o->name);
+	fish_condition(cmd);
+	printf(" -l %s", o->name);
 	if (o->letter)
 		printf(" -s %c", o->letter);
 	if (o->arg)
@@ -183,9 +230,8 @@ static void fish_operands(const struct cli_cmd *cmd)
 {
 	if (!has_words(cmd))
 		return;
-	printf("complete -c penstock -f -n '__fish_seen_subcommand_from %s' "
-	       "-a '",
-	       cmd->name);
+	fish_condition(cmd);
+	printf(" -f -a '");
 	print_words(cmd);
 	printf("'\n");
 }
@@ -198,13 +244,17 @@ static void print_fish(void)
 	       "#   penstock completion fish | source\n");
 	for (uint32_t i = 0; (cmd = cli_cmd_at(i)); i++) {
 		printf("complete -c penstock -f -n __fish_use_subcommand "
-		       "-a %s -d ",
-		       cmd->name);
+		       "-a %.*s -d ",
+		       (int)strcspn(cmd->name, " "), cmd->name);
 		print_quoted(cmd->summary, true);
 		putchar('\n');
 		cli_opts_names(cmd, fish_option, (void *)cmd);
 		fish_operands(cmd);
 	}
+	printf("complete -c penstock -f -n '__fish_seen_subcommand_from trace' "
+	       "-a '");
+	print_second_words("trace");
+	printf("'\n");
 }
 
 int cmd_completion(struct cli_opts *o)

@@ -1,14 +1,13 @@
 // SPDX-License-Identifier: MIT
 /*
- * penstock plan: where the memory would go and what a token would read.
- *
- * Loads nothing and measures nothing: speeds are bounds per GB/s of drive,
- * because the drive is not known here.
+ * penstock plan: where the memory would go, what a token would read, and how
+ * fast that would be by the cost model.  Loads nothing; the drive and the cores
+ * are looked at for a fraction of a second.
  */
 #include <errno.h>
 #include <string.h>
 
-#include "cli.h"
+#include "plan_speed.h"
 
 static void on_log(void *ctx, enum pst_log_level level, const char *line)
 {
@@ -66,30 +65,55 @@ static void report_experts(struct cli_report *r, const struct pst_plan *p)
 struct drive_case {
 	const char *name;
 	double hit_rate;
+	uint32_t nr_used; /* per layer, 0 for the model's */
 	double bytes; /* per token */
+	bool timed;
+	struct pst_cost cost;
 };
+
+#define MAX_CASES 4
 
 static double expert_bytes(const struct pst_plan *p)
 {
 	return (double)p->expert_file / p->nr_experts;
 }
 
-static uint32_t find_cases(const struct pst_plan *p, struct drive_case c[3])
+static uint32_t find_cases(const struct pst_plan *p,
+			   const struct cli_plan_speed *ps,
+			   struct drive_case c[MAX_CASES])
 {
 	uint32_t n = 0;
 
-	c[n++] = (struct drive_case){ "empty_cache", 0.0, 0.0 };
+	c[n++] = (struct drive_case){ .name = "empty_cache" };
 	/* Below one token's experts this would promise too much. */
 	if (p->nr_slots >= p->nr_token && !all_resident(p))
-		c[n++] = (struct drive_case){ "every_expert_equally_likely",
-					      (double)p->nr_slots /
-						      p->nr_experts,
-					      0.0 };
-	c[n++] = (struct drive_case){ "all_in_memory", 1.0, 0.0 };
-	for (uint32_t i = 0; i < n; i++)
-		c[i].bytes =
-			expert_bytes(p) * p->nr_token * (1.0 - c[i].hit_rate);
+		c[n++] = (struct drive_case){
+			.name = "every_expert_equally_likely",
+			.hit_rate = (double)p->nr_slots / p->nr_experts,
+		};
+	if (ps->routed && !all_resident(p))
+		c[n++] = (struct drive_case){
+			.name = "recorded_routing",
+			.hit_rate = ps->routed_hit_rate,
+			.nr_used = PST_MIN(ps->routed_used, p->nr_used),
+		};
+	c[n++] = (struct drive_case){ .name = "all_in_memory",
+				      .hit_rate = 1.0 };
+	for (uint32_t i = 0; i < n; i++) {
+		uint32_t used = c[i].nr_used ? c[i].nr_used : p->nr_used;
+
+		c[i].bytes = expert_bytes(p) * p->nr_token / p->nr_used * used *
+			     (1.0 - c[i].hit_rate);
+		c[i].timed = cli_plan_cost(ps, c[i].hit_rate, c[i].nr_used,
+					   &c[i].cost);
+	}
 	return n;
+}
+
+/* What the longer part of a token is spent on. */
+static const char *limit_of(const struct drive_case *c)
+{
+	return 2.0 * c->cost.compute_s < c->cost.total_s ? "drive" : "cores";
 }
 
 /* What the cores read from memory: all but the experts, and those chosen. */
@@ -99,10 +123,11 @@ static double memory_bytes(const struct pst_plan *p)
 	       expert_bytes(p) * p->nr_token;
 }
 
-static void report_speed(struct cli_report *r, const struct pst_plan *p)
+static void report_speed(struct cli_report *r, const struct pst_plan *p,
+			 const struct cli_plan_speed *ps)
 {
-	struct drive_case c[3];
-	uint32_t n = find_cases(p, c);
+	struct drive_case c[MAX_CASES];
+	uint32_t n = find_cases(p, ps, c);
 
 	for (uint32_t i = 0; i < n; i++) {
 		cli_report_section(r, c[i].name);
@@ -111,29 +136,52 @@ static void report_speed(struct cli_report *r, const struct pst_plan *p)
 		if (c[i].bytes > 0)
 			cli_report_f64(r, "max_tok_s_per_GB_s",
 				       1e9 / c[i].bytes);
+		if (!c[i].timed)
+			continue;
+		cli_report_f64(r, "tok_s", 1.0 / c[i].cost.total_s);
+		cli_report_f64(r, "compute_s", c[i].cost.compute_s);
+		cli_report_f64(r, "drive_s", c[i].cost.drive_s);
+		cli_report_str(r, "limit", limit_of(&c[i]), 5);
 	}
 	cli_report_f64(r, "max_memory_bytes_per_token", memory_bytes(p));
+	cli_report_section(r, "machine");
+	cli_report_f64(r, "drive_bytes_per_s", ps->drive.drive_bps);
+	cli_report_f64(r, "drive_latency_s", ps->drive.drive_latency_s);
+	if (ps->s)
+		cli_report_f64(r, "memory_bytes_per_s",
+			       pst_speed_mem_bps(ps->s));
 }
 
-static void print_speed(const struct pst_plan *p)
+static void print_speed(const struct pst_plan *p,
+			const struct cli_plan_speed *ps)
 {
-	struct drive_case c[3];
-	uint32_t n = find_cases(p, c);
+	struct drive_case c[MAX_CASES];
+	uint32_t n = find_cases(p, ps, c);
 
-	printf("reads per token\n  %-28s%8s  %10s  %s\n", "", "hit rate",
-	       "GB/token", "tok/s for each GB/s of drive, at most");
+	printf("a token of the reply\n  %-28s%8s  %10s  %8s  %s\n", "",
+	       "hit rate", "GB read", "tok/s", "limit");
 	for (uint32_t i = 0; i < n; i++) {
 		printf("  ");
 		for (const char *s = c[i].name; *s; s++)
 			putchar(*s == '_' ? ' ' : *s);
 		printf("%*s%6.1f %%  %10.4g", 28 - (int)strlen(c[i].name), "",
 		       100.0 * c[i].hit_rate, c[i].bytes * 1e-9);
-		if (c[i].bytes > 0)
-			printf("  %.2f\n", 1e9 / c[i].bytes);
-		else
-			printf("  memory is the bound: %.4g GB/token at most\n",
-			       memory_bytes(p) * 1e-9);
+		if (c[i].timed)
+			printf("  %8.2f  %s", 1.0 / c[i].cost.total_s,
+			       limit_of(&c[i]));
+		else if (c[i].bytes > 0)
+			printf("  %8s  at most %.2f tok/s for each GB/s of "
+			       "drive",
+			       "-", 1e9 / c[i].bytes);
+		putchar('\n');
 	}
+	printf("Weights that a token goes through: %.4g GB.\n",
+	       memory_bytes(p) * 1e-9);
+	if (ps->drive.drive_bps > 0.0)
+		printf("Drive: %.2f GB/s.\n", ps->drive.drive_bps * 1e-9);
+	if (ps->s && pst_speed_mem_bps(ps->s) > 0.0)
+		printf("Memory: %.1f GB/s with these threads.\n",
+		       pst_speed_mem_bps(ps->s) * 1e-9);
 	if (p->nr_slots && p->nr_slots < p->nr_token)
 		printf("The cache holds %u experts, one token uses %u: most "
 		       "are read again for each token.\n",
@@ -141,7 +189,7 @@ static void print_speed(const struct pst_plan *p)
 }
 
 static void report(const struct cli_opts *o, const struct pst_plan *p,
-		   bool fits)
+		   const struct cli_plan_speed *ps, bool fits)
 {
 	struct cli_report r;
 
@@ -150,9 +198,9 @@ static void report(const struct cli_opts *o, const struct pst_plan *p,
 	if (p->nr_experts)
 		report_experts(&r, p);
 	if (p->nr_experts && o->output != OUT_TEXT)
-		report_speed(&r, p);
+		report_speed(&r, p, ps);
 	else if (p->nr_experts)
-		print_speed(p);
+		print_speed(p, ps);
 	cli_report_end(&r);
 	fflush(stdout);
 }
@@ -160,9 +208,10 @@ static void report(const struct cli_opts *o, const struct pst_plan *p,
 int cmd_plan(struct cli_opts *o)
 {
 	struct pst_log log = { .fn = on_log };
+	struct cli_plan_speed speed = { .s = NULL };
 	struct pst_plan plan;
 	struct pst_diag diag;
-	int rc;
+	int rc, err;
 
 	pst_diag_init(&diag);
 	o->engine.log = &log;
@@ -171,7 +220,15 @@ int cmd_plan(struct cli_opts *o)
 	/* Without a ceiling the failure came before there was a plan. */
 	if (rc && (rc != -ENOMEM || !plan.ram))
 		return cli_fail(rc, &diag);
-	report(o, &plan, !rc);
+	if (!rc && plan.nr_experts) {
+		err = cli_plan_speed_open(&speed, o, &plan);
+		if (err) {
+			cli_plan_speed_close(&speed);
+			return err;
+		}
+	}
+	report(o, &plan, &speed, !rc);
+	cli_plan_speed_close(&speed);
 	if (!rc)
 		return EXIT_OK;
 	rc = cli_fail(rc, &diag);

@@ -10,6 +10,10 @@
 
 #include "cli.h"
 #include "tokenizer.h"
+#include "watch.h"
+
+/* Of a text in most languages and vocabularies, about. */
+#define BYTES_PER_TOKEN 4
 
 struct run {
 	struct cli_opts *o;
@@ -18,6 +22,7 @@ struct run {
 	struct pst_sampler *sampler;
 	const struct cli_chat *chat;
 	struct cli_run_stats stats;
+	struct cli_watch watch;
 	int32_t next;
 	int32_t owed; /* shown but not yet in the sequence, -1 for none */
 	char *reply; /* kept for -o json */
@@ -31,8 +36,16 @@ static int on_logits(void *ctx, uint32_t index, const float *logits)
 	struct run *r = ctx;
 
 	(void)index;
+	if (r->watch.err)
+		return -ECANCELED;
 	r->next = pst_sampler_draw(r->sampler, logits);
 	return r->next < 0 ? -ERANGE : 0;
+}
+
+static bool on_stop(void *ctx)
+{
+	(void)ctx;
+	return cli_stop_code();
 }
 
 static void on_prefill(void *ctx, uint64_t done, uint64_t all)
@@ -48,6 +61,9 @@ static int emit(struct run *r, const char *s, size_t len)
 {
 	char *p;
 
+	/* The trace has standard output to itself. */
+	if (r->o->record && !strcmp(r->o->record, "-"))
+		return 0;
 	if (r->o->output != OUT_JSON) {
 		errno = 0;
 		if (fwrite(s, 1, len, stdout) == len && !fflush(stdout))
@@ -102,16 +118,19 @@ static int no_numbers(const struct run *r, int rc, struct pst_diag *diag)
 static int prefill(struct run *r, const struct pst_tokens *t,
 		   struct pst_diag *diag)
 {
-	uint64_t start = pst_now_ns();
+	uint64_t start;
 	struct pst_eval ev = { .tokens = t->ids,
 			       .nr = (uint32_t)t->nr,
 			       .first_logits = (uint32_t)t->nr - 1,
 			       .logits = on_logits,
 			       .progress = on_prefill,
+			       .stop = on_stop,
 			       .ctx = r };
 	int rc;
 
 	r->stats.prompt_tokens = (uint32_t)t->nr;
+	cli_expect(r->e, &r->o->bar, (uint32_t)t->nr);
+	start = pst_now_ns();
 	rc = pst_session_eval(r->s, &ev, diag);
 	cli_bar_clear(&r->o->bar);
 	r->stats.prompt_ns = pst_now_ns() - start;
@@ -140,9 +159,11 @@ static int decode(struct run *r, struct pst_diag *diag)
 	r->stats.reply_tokens = 0;
 	while (!pst_vocab_is_eog(v, r->next)) {
 		int32_t id = r->next;
-		struct pst_eval ev = {
-			.tokens = &id, .nr = 1, .logits = on_logits, .ctx = r
-		};
+		struct pst_eval ev = { .tokens = &id,
+				       .nr = 1,
+				       .logits = on_logits,
+				       .stop = on_stop,
+				       .ctx = r };
 
 		rc = emit_token(r, &d, id);
 		r->owed = id;
@@ -157,6 +178,9 @@ static int decode(struct run *r, struct pst_diag *diag)
 			break;
 		r->owed = -1;
 	}
+	/* What there is of the reply counts. */
+	if (rc == -ECANCELED && cli_stop_code())
+		rc = 0;
 	n = pst_detok_flush(&d, tail, sizeof(tail));
 	if (!rc && n > 0)
 		rc = emit(r, tail, (size_t)n);
@@ -174,7 +198,8 @@ static void report(struct run *r)
 		printf("}\n");
 		return;
 	}
-	fputc('\n', stdout);
+	if (!r->o->record || strcmp(r->o->record, "-"))
+		fputc('\n', stdout);
 	fflush(stdout);
 	if (!r->o->no_stats)
 		cli_stats_line(r->e, &r->stats);
@@ -205,8 +230,10 @@ static int answer(struct run *r, const char *user, bool first)
 	if (!rc && !t.nr)
 		rc = pst_diag_set(&diag, -EINVAL, "the prompt is empty");
 	pst_engine_counters(r->e, &r->stats.before);
+	cli_watch_phase(&r->watch, false);
 	if (!rc)
 		rc = prefill(r, &t, &diag);
+	cli_watch_phase(&r->watch, true);
 	if (!rc)
 		rc = decode(r, &diag);
 	pst_engine_counters(r->e, &r->stats.after);
@@ -214,6 +241,10 @@ static int answer(struct run *r, const char *user, bool first)
 		report(r);
 	free(text);
 	pst_tokens_fini(&t);
+	if (cli_stop_code() && (!rc || rc == -ECANCELED))
+		return cli_stop_code();
+	if (rc == -ECANCELED)
+		return EXIT_DRIVE;
 	if (rc && r->write_err) {
 		cli_error("cannot write the reply to stdout: %s",
 			  strerror(r->write_err));
@@ -237,7 +268,8 @@ static int chat_loop(struct run *r)
 		n = getline(&line, &cap, stdin);
 		if (n <= 0)
 			fputc('\n', stderr);
-		if (n <= 0 || line[0] == '\n')
+		rc = cli_stop_code();
+		if (rc || n <= 0 || line[0] == '\n')
 			break;
 		if (line[n - 1] == '\n')
 			line[n - 1] = 0;
@@ -268,6 +300,14 @@ static int load_prompt(struct run *r)
 	return EXIT_OK;
 }
 
+/* About: the vocabulary is not open yet. */
+static uint32_t tokens_of(const char *text)
+{
+	size_t n = strlen(text) / BYTES_PER_TOKEN;
+
+	return n < UINT32_MAX ? (uint32_t)n + 1 : UINT32_MAX;
+}
+
 static int converse(struct run *r)
 {
 	if (r->o->nr_args == 2)
@@ -286,13 +326,23 @@ int cmd_run(struct cli_opts *o)
 	}
 	if (!o->seed_given && getrandom(&o->sample.seed, 8, 0) != 8)
 		o->sample.seed = pst_now_ns();
+	o->report |= o->report_file != NULL;
+	/* A trace is to be the same whatever ran before. */
+	if (o->warm == PST_AUTO && !o->record)
+		o->warm = PST_ON;
 	rc = load_prompt(&r);
+	if (!rc && (r.text || o->nr_args == 2))
+		o->engine.prompt_tokens =
+			tokens_of(r.text ? r.text : o->args[1]);
+	if (!rc)
+		rc = cli_watch_open(&r.watch, o, o->args[0]);
 	if (!rc)
 		rc = cli_open(o, o->args[0], &r.e);
-	if (rc) {
-		free(r.text);
-		return rc;
-	}
+	if (!rc)
+		rc = cli_watch_start(&r.watch, r.e);
+	if (rc)
+		goto out;
+	cli_stop_init();
 	r.chat = cli_chat_find(r.e);
 	if (!o->raw && !r.chat->name)
 		cli_error("this model's chat form is not known: plain "
@@ -302,10 +352,12 @@ int cmd_run(struct cli_opts *o)
 	if (!rc)
 		rc = pst_session_create(r.e, &r.s);
 	rc = rc ? cli_fail(rc, NULL) : converse(&r);
+	rc = cli_watch_finish(&r.watch, r.e, rc);
 	pst_session_destroy(r.s);
 	pst_sampler_destroy(r.sampler);
+out:
 	pst_engine_close(r.e);
 	free(r.reply);
 	free(r.text);
-	return rc;
+	return cli_watch_close(&r.watch, rc);
 }

@@ -1,12 +1,14 @@
 // SPDX-License-Identifier: MIT
 /*
- * penstock trace replay: what hit rate each eviction policy would have had on
- * a recorded routing, beside LRU and the optimum.
+ * penstock trace record: a run that writes its routing down; and replay: what
+ * hit rate each eviction policy would have had on a recorded routing, beside
+ * LRU and the optimum.
  */
 #include <errno.h>
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "cli.h"
 #include "replay.h"
@@ -255,22 +257,33 @@ static int replay(struct cli_opts *o, const struct pst_trace *t,
 	return rc;
 }
 
-int cmd_trace(struct cli_opts *o)
+int cmd_trace_record(struct cli_opts *o)
+{
+	if (!o->record) {
+		cli_error("trace record: where to? --out FILE, - is standard "
+			  "output");
+		return EXIT_USAGE;
+	}
+	/* A chat's later prompts would come after decode. */
+	if (o->nr_args < 2 && !o->file && isatty(STDIN_FILENO)) {
+		cli_error("trace record: no prompt");
+		return EXIT_USAGE;
+	}
+	return cmd_run(o);
+}
+
+int cmd_trace_replay(struct cli_opts *o)
 {
 	struct pst_trace t = { .nr_layers = 0 };
 	struct asked a = { .nr_names = 0 };
 	struct pst_diag diag;
 	int rc;
 
-	if (strcmp(o->args[0], "replay")) {
-		cli_error("usage: penstock trace replay TRACE");
-		return EXIT_USAGE;
-	}
 	rc = parse_policies(&a, o->policies ? o->policies : "lru,default,min");
 	if (rc)
 		goto out;
 	pst_diag_init(&diag);
-	rc = pst_trace_load(o->args[1], &t, &diag);
+	rc = pst_trace_load(o->args[0], &t, &diag);
 	rc = rc ? cli_fail(rc, &diag) : replay(o, &t, &a);
 	pst_trace_fini(&t);
 out:

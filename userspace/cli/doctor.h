@@ -46,6 +46,11 @@ void doctor_uring(const char *path, struct doctor_finding *f);
 void doctor_direct(const char *path, struct doctor_finding *f);
 void doctor_drive(const char *path, struct doctor_finding *f);
 void doctor_link(const char *path, struct doctor_finding *f);
+void doctor_drives(const char *path, struct doctor_finding *f);
+void doctor_queue(const char *path, struct doctor_finding *f);
+void doctor_profile(const char *path, struct doctor_finding *f);
+void doctor_cgroup(const char *path, struct doctor_finding *f);
+void doctor_pressure(const char *path, struct doctor_finding *f);
 
 /** doctor_read_line() - first line of a small file; false when there is none */
 bool doctor_read_line(const char *path, char *out, int size);

@@ -1,50 +1,29 @@
 // SPDX-License-Identifier: MIT
 /*
- * The doctor's checks of reading: io_uring, O_DIRECT on the file system of a
- * path, the drive below it and its link.  In a folder they use a file of their
- * own, which is gone before they return.
+ * The doctor's checks of reading: O_DIRECT on the file system of a path, the
+ * drive below it, its queue, its link, and what iobench has found of it.  In a
+ * folder they use a file of their own, which is gone before they return.
  */
 #include <errno.h>
+#include <glob.h>
 #include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <sys/utsname.h>
+#include <time.h>
 #include <unistd.h>
 
+#include <penstock/profile.h>
+
+#include "cli.h"
 #include "doctor.h"
 #include "io.h"
+#include "state.h"
 #include "topo.h"
 
-#define REGION_BYTES (1 * PST_MIB)
-#define READ_BYTES   65536
-
-void doctor_uring(const char *path, struct doctor_finding *f)
-{
-	struct pst_io_args args = { .kind = PST_IO_URING };
-	void *region = aligned_alloc(4096, REGION_BYTES);
-	struct pst_diag diag;
-	struct pst_io *io;
-
-	pst_diag_init(&diag);
-	if (pst_io_create(&args, &io, &diag)) {
-		doctor_say(f, DOCTOR_WARN, "%s; threads with pread are used",
-			   diag.text);
-		doctor_mend(f, "sysctl kernel.io_uring_disabled=0, or a "
-			       "container profile that allows io_uring_setup");
-		free(region);
-		return;
-	}
-	if (region)
-		pst_io_add_region(io, region, REGION_BYTES);
-	doctor_say(f, DOCTOR_OK, "works: %s", pst_io_name(io));
-	if (!strstr(pst_io_name(io), "registered buffers")) {
-		f->status = DOCTOR_WARN;
-		doctor_mend(f, "see memlock: buffers cannot be registered");
-	}
-	pst_io_destroy(io);
-	free(region);
-}
+#define READ_BYTES 65536
 
 /* Read the start of a file as experts are read. */
 static int read_block(struct pst_io *io, const char *path,
@@ -174,6 +153,7 @@ void doctor_drive(const char *path, struct doctor_finding *f)
 					      "smb3", "9p",   "fuse.sshfs",
 					      NULL };
 	static const char *const memory[] = { "tmpfs", "ramfs", NULL };
+	struct pst_drive_info i;
 	struct pst_drive d;
 	char node[32] = "";
 
@@ -183,9 +163,11 @@ void doctor_drive(const char *path, struct doctor_finding *f)
 	}
 	if (d.numa_node >= 0)
 		snprintf(node, sizeof(node), ", NUMA node %d", d.numa_node);
-	doctor_say(f, DOCTOR_OK, "%s on %s%s%s", d.fs_type,
-		   d.name[0] ? d.name : "an unknown device", rotation(&d),
-		   node);
+	pst_drive_info(d.name, &i);
+	doctor_say(f, DOCTOR_OK, "%s on %s%s%s%s%s%s", d.fs_type,
+		   d.name[0] ? d.name : "an unknown device",
+		   i.model[0] ? " (" : "", i.model, i.model[0] ? ")" : "",
+		   rotation(&d), node);
 	if (is_one_of(d.fs_type, memory)) {
 		f->status = DOCTOR_WARN;
 		doctor_mend(f, "a model here fills the memory that the expert "
@@ -201,40 +183,171 @@ void doctor_drive(const char *path, struct doctor_finding *f)
 	}
 }
 
-/* A PCI attribute of an NVMe drive's controller, empty when unknown. */
-static void link_attr(const char *drive, const char *attr, char *out, int size)
-{
-	char path[PATH_MAX];
-
-	snprintf(path, sizeof(path), "/sys/class/block/%s/device/device/%s",
-		 drive, attr);
-	if (!doctor_read_line(path, out, size))
-		out[0] = 0;
-}
-
 void doctor_link(const char *path, struct doctor_finding *f)
 {
-	char speed[64], width[64], max_speed[64], max_width[64];
+	struct pst_drive_info i;
 	struct pst_drive d;
 
-	if (pst_drive_of_path(path, &d) || strncmp(d.name, "nvme", 4)) {
-		doctor_say(f, DOCTOR_OK, "no NVMe drive below the path");
+	if (pst_drive_of_path(path, &d) || !d.name[0]) {
+		doctor_say(f, DOCTOR_OK, "no drive is known below the path");
 		return;
 	}
-	link_attr(d.name, "current_link_speed", speed, sizeof(speed));
-	link_attr(d.name, "current_link_width", width, sizeof(width));
-	link_attr(d.name, "max_link_speed", max_speed, sizeof(max_speed));
-	link_attr(d.name, "max_link_width", max_width, sizeof(max_width));
-	if (!speed[0] || !width[0]) {
-		doctor_say(f, DOCTOR_OK, "not told by the kernel");
+	pst_drive_info(d.name, &i);
+	if (!i.link_speed[0] || !i.link_width[0]) {
+		doctor_say(f, DOCTOR_OK,
+			   "%s: no PCI link that the kernel "
+			   "tells of",
+			   d.name);
 		return;
 	}
-	doctor_say(f, DOCTOR_OK, "%s: %s x%s", d.name, speed, width);
-	if ((!max_speed[0] || !strcmp(speed, max_speed)) &&
-	    (!max_width[0] || !strcmp(width, max_width)))
+	doctor_say(f, DOCTOR_OK, "%s: %s x%s", d.name, i.link_speed,
+		   i.link_width);
+	if ((!i.link_max_speed[0] || !strcmp(i.link_speed, i.link_max_speed)) &&
+	    (!i.link_max_width[0] || !strcmp(i.link_width, i.link_max_width)))
 		return;
 	doctor_say(f, DOCTOR_WARN, "%s: %s x%s, the drive can do %s x%s",
-		   d.name, speed, width, max_speed, max_width);
+		   d.name, i.link_speed, i.link_width, i.link_max_speed,
+		   i.link_max_width);
 	doctor_mend(f, "a slot with more lanes or a newer PCIe generation; "
 		       "some links slow down when idle: look again under load");
+}
+
+/* Name, model and link of one drive, appended; false when it does not fit. */
+static bool list_drive(const char *name, char *text, size_t size)
+{
+	size_t len = strlen(text);
+	struct pst_drive_info i;
+	int n;
+
+	pst_drive_info(name, &i);
+	n = snprintf(text + len, size - len, "%s%s (%s%s%s%s%s)",
+		     len ? ", " : "", name,
+		     i.model[0] ? i.model : "unknown model",
+		     i.link_speed[0] ? ", " : "", i.link_speed,
+		     i.link_speed[0] ? " x" : "", i.link_width);
+	if (n > 0 && (size_t)n < size - len)
+		return true;
+	text[len] = 0;
+	return false;
+}
+
+void doctor_drives(const char *path, struct doctor_finding *f)
+{
+	char text[sizeof(f->text) - 16] = "";
+	glob_t g = { 0 };
+	size_t listed = 0;
+
+	if (!glob("/sys/block/nvme*n*", 0, NULL, &g))
+		while (listed < g.gl_pathc &&
+		       list_drive(strrchr(g.gl_pathv[listed], '/') + 1, text,
+				  sizeof(text)))
+			listed++;
+	if (!listed)
+		doctor_say(f, DOCTOR_OK, "no NVMe drive in this machine");
+	else if (listed < g.gl_pathc)
+		doctor_say(f, DOCTOR_OK, "%s, %zu more", text,
+			   g.gl_pathc - listed);
+	else
+		doctor_say(f, DOCTOR_OK, "%s", text);
+	globfree(&g);
+}
+
+/* What will be read at once: as the profile says, else the engine's default. */
+static uint64_t read_length(const char *path)
+{
+	struct pst_drive_profile p;
+	char dir[PST_STATE_DIR_MAX];
+
+	if (cli_state_dir(dir) || pst_profile_find(dir, path, &p, NULL, NULL))
+		return 1 * PST_MIB;
+	return p.split_bytes;
+}
+
+void doctor_queue(const char *path, struct doctor_finding *f)
+{
+	char most[32], wanted[32];
+	struct pst_drive_info i;
+	struct pst_drive d;
+	uint64_t want;
+
+	if (pst_drive_of_path(path, &d) || !d.name[0]) {
+		doctor_say(f, DOCTOR_OK, "no drive is known below the path");
+		return;
+	}
+	pst_drive_info(d.name, &i);
+	if (!i.read_max_bytes) {
+		doctor_say(f, DOCTOR_OK, "%s: not told by the kernel", d.name);
+		return;
+	}
+	want = read_length(path);
+	cli_bytes_text(i.read_max_bytes, most, sizeof(most));
+	cli_bytes_text(want, wanted, sizeof(wanted));
+	doctor_say(f, DOCTOR_OK,
+		   "%s: reads of up to %s reach the drive whole (ours: %s); "
+		   "scheduler %s",
+		   d.name, most, wanted,
+		   i.scheduler[0] ? i.scheduler : "unknown");
+	if (i.read_max_bytes < want && i.read_max_bytes < i.read_hw_bytes) {
+		f->status = DOCTOR_WARN;
+		doctor_mend(
+			f,
+			"the kernel splits our reads: echo %llu > "
+			"/sys/block/%s/queue/max_sectors_kb",
+			(unsigned long long)(PST_MIN(i.read_hw_bytes,
+						     pst_align_up(want, 4096)) /
+					     PST_KIB),
+			d.name);
+	} else if (!strcmp(i.scheduler, "bfq")) {
+		f->status = DOCTOR_WARN;
+		doctor_mend(f,
+			    "this scheduler holds reads back: echo none > "
+			    "/sys/block/%s/queue/scheduler",
+			    d.name);
+	}
+}
+
+static void say_profile(const struct pst_drive_profile *p,
+			const struct pst_profile_origin *from,
+			struct doctor_finding *f)
+{
+	char size[32], date[32] = "at an unknown time";
+	time_t when = (time_t)p->when_s;
+	struct tm tm;
+
+	if (localtime_r(&when, &tm))
+		strftime(date, sizeof(date), "on %Y-%m-%d", &tm);
+	doctor_say(f, DOCTOR_OK,
+		   "%.2f GB/s with %u reads of %s in flight, %.2f ms for one "
+		   "alone; measured %s, Linux %s",
+		   (double)p->bandwidth_bps * 1e-9, p->depth,
+		   cli_bytes_text(p->split_bytes, size, sizeof(size)),
+		   (double)p->latency_ns * 1e-6, date, from->kernel);
+}
+
+void doctor_profile(const char *path, struct doctor_finding *f)
+{
+	struct pst_profile_origin from;
+	struct pst_drive_profile p;
+	char dir[PST_STATE_DIR_MAX];
+	struct pst_diag diag;
+	struct utsname u;
+	int rc = cli_state_dir(dir);
+
+	pst_diag_init(&diag);
+	if (!rc)
+		rc = pst_profile_find(dir, path, &p, &from, &diag);
+	if (rc) {
+		doctor_say(f, DOCTOR_WARN, "%s",
+			   rc == -ENOENT ? "this drive was not measured yet"
+			   : diag.err	 ? diag.text
+					 : strerror(-rc));
+		doctor_mend(f, "run 'penstock iobench' with this path: 20 s, "
+			       "and the planner knows the drive");
+		return;
+	}
+	say_profile(&p, &from, f);
+	if (uname(&u) || !strcmp(u.release, from.kernel))
+		return;
+	f->status = DOCTOR_WARN;
+	doctor_mend(f, "this is another kernel: run 'penstock iobench' again");
 }

@@ -58,13 +58,24 @@ void doctor_cpu(const char *path, struct doctor_finding *f)
 
 void doctor_numa(const char *path, struct doctor_finding *f)
 {
+	struct pst_drive d = { .numa_node = -1 };
 	struct pst_topo t = { 0 };
 
-	if (pst_topo_read(&t))
+	if (pst_topo_read(&t)) {
 		doctor_say(f, DOCTOR_WARN, "nodes cannot be read");
+		return;
+	}
+	(void)pst_drive_of_path(path, &d);
+	if (t.nr_nodes < 2)
+		doctor_say(f, DOCTOR_OK, "1 node with memory");
+	else if (d.numa_node < 0)
+		doctor_say(f, DOCTOR_OK,
+			   "%u nodes with memory; the drive's is not known",
+			   t.nr_nodes);
 	else
-		doctor_say(f, DOCTOR_OK, "%u node%s with memory", t.nr_nodes,
-			   t.nr_nodes == 1 ? "" : "s");
+		doctor_say(f, DOCTOR_OK,
+			   "%u nodes with memory; the drive hangs on node %d",
+			   t.nr_nodes, d.numa_node);
 }
 
 void doctor_memory(const char *path, struct doctor_finding *f)
@@ -155,19 +166,32 @@ static void thp_mode(char *out, size_t size)
 		snprintf(out, size, "%.*s", (int)(close - open - 1), open + 1);
 }
 
+/* Pages of one size, "3 of 8 free": those in use are somebody's. */
+static void pool_text(const char *kib, uint64_t free_bytes, uint64_t page_bytes,
+		      char *out, size_t size)
+{
+	char path[96], line[32] = "0";
+
+	snprintf(path, sizeof(path),
+		 "/sys/kernel/mm/hugepages/hugepages-%skB/nr_hugepages", kib);
+	doctor_read_line(path, line, sizeof(line));
+	snprintf(out, size, "%llu of %s free",
+		 (unsigned long long)(free_bytes / page_bytes), line);
+}
+
 void doctor_huge(const char *path, struct doctor_finding *f)
 {
 	struct pst_mem_limits m = { 0 };
-	char mode[32], small[32], big[32];
+	char mode[32], small[64], big[64];
 
 	thp_mode(mode, sizeof(mode));
 	pst_mem_limits_read(&m);
+	pool_text("2048", m.hugetlb_free_2m, 2 * PST_MIB, small, sizeof(small));
+	pool_text("1048576", m.hugetlb_free_1g, PST_GIB, big, sizeof(big));
 	doctor_say(f, DOCTOR_OK,
-		   "transparent: %s; reserved and free: %s in 2 MiB pages, %s "
-		   "in 1 GiB pages",
-		   mode,
-		   cli_bytes_text(m.hugetlb_free_2m, small, sizeof(small)),
-		   cli_bytes_text(m.hugetlb_free_1g, big, sizeof(big)));
+		   "transparent: %s; reserved 2 MiB pages: %s (vm.nr_hugepages "
+		   "reserves them), 1 GiB pages: %s",
+		   mode, small, big);
 	if (!strcmp(mode, "always") || !strcmp(mode, "madvise") ||
 	    m.hugetlb_free_2m || m.hugetlb_free_1g)
 		return;
@@ -215,15 +239,57 @@ void doctor_module(const char *path, struct doctor_finding *f)
 		doctor_say(f, DOCTOR_OK, "/dev/penstock");
 }
 
+/* The value of a line KEY=value of a device's uevent file. */
+static bool uevent_value(const char *node, const char *key, char *out,
+			 size_t size)
+{
+	size_t len = strlen(key);
+	char path[160], line[160];
+	bool found = false;
+	FILE *f;
+
+	snprintf(path, sizeof(path), "/sys/class/drm/%.64s/device/uevent",
+		 node);
+	f = fopen(path, "re");
+	while (f && !found && fgets(line, sizeof(line), f))
+		if (!strncmp(line, key, len) && line[len] == '=') {
+			line[strcspn(line, "\n")] = 0;
+			snprintf(out, size, "%s", line + len + 1);
+			found = true;
+		}
+	if (f)
+		fclose(f);
+	return found;
+}
+
+/* Name, driver and place, appended as far as they fit. */
+static void list_gpu(const char *path, char *text, size_t size)
+{
+	const char *node = strrchr(path, '/') + 1;
+	char driver[48] = "unknown driver", slot[32] = "";
+	size_t len = strlen(text);
+
+	uevent_value(node, "DRIVER", driver, sizeof(driver));
+	uevent_value(node, "PCI_SLOT_NAME", slot, sizeof(slot));
+	snprintf(text + len, size - len, "%s%s (%s%s%s)", len ? ", " : "", node,
+		 driver, slot[0] ? " at " : "", slot);
+}
+
 void doctor_gpu(const char *path, struct doctor_finding *f)
 {
+	char text[200] = "";
 	glob_t g = { 0 };
 
-	if (glob("/dev/dri/renderD*", 0, NULL, &g) || !g.gl_pathc)
-		doctor_say(f, DOCTOR_OK, "no render node; none is needed");
+	if (!glob("/dev/dri/renderD*", 0, NULL, &g))
+		for (size_t i = 0; i < g.gl_pathc; i++)
+			list_gpu(g.gl_pathv[i], text, sizeof(text));
+	if (text[0])
+		doctor_say(f, DOCTOR_OK, "render nodes: %s", text);
+	else if (!access("/dev/nvidiactl", F_OK))
+		doctor_say(f, DOCTOR_OK,
+			   "NVIDIA's driver without a render node; none is "
+			   "needed");
 	else
-		doctor_say(f, DOCTOR_OK, "%zu render node%s, first %s",
-			   g.gl_pathc, g.gl_pathc == 1 ? "" : "s",
-			   g.gl_pathv[0]);
+		doctor_say(f, DOCTOR_OK, "no render node; none is needed");
 	globfree(&g);
 }

@@ -11,27 +11,38 @@ static int cmd_version(struct cli_opts *o);
 
 static const struct cli_cmd cmds[] = {
 	{ "run", "MODEL [PROMPT]", "answer a prompt, or chat on a terminal",
-	  OPT_ENGINE | OPT_SAMPLE | OPT_RUN | OPT_OUTPUT | OPT_FILE, 1, 2,
-	  cmd_run },
+	  OPT_ENGINE | OPT_SAMPLE | OPT_RUN | OPT_OUTPUT | OPT_FILE |
+		  OPT_REPORT,
+	  1, 2, cmd_run },
 	{ "plan", "MODEL", "what fits and where it goes; loads nothing",
-	  OPT_ENGINE | OPT_OUTPUT | OPT_PLAN, 1, 1, cmd_plan },
+	  OPT_ENGINE | OPT_OUTPUT | OPT_PLAN | OPT_ROUTING, 1, 1, cmd_plan },
 	{ "show", "MODEL", "metadata, tensors, types, experts",
 	  OPT_OUTPUT | OPT_SHOW, 1, 1, cmd_show },
 	{ "doctor", "[PATH]", "what this machine offers, and the mend",
 	  OPT_OUTPUT, 0, 1, cmd_doctor },
 	{ "bench", "MODEL", "tokens per second, by I/O mode",
-	  OPT_ENGINE | OPT_TABLE | OPT_BENCH, 1, 1, cmd_bench },
+	  OPT_ENGINE | OPT_TABLE | OPT_BENCH | OPT_ROUTING | OPT_REPORT, 1, 1,
+	  cmd_bench },
+	{ "iobench", "PATH", "the drive, with our read sizes and depths",
+	  OPT_OUTPUT | OPT_IOBENCH, 1, 1, cmd_iobench },
 	{ "logits", "MODEL", "logits of a token sequence",
 	  OPT_ENGINE | OPT_LOGITS | OPT_OUTFILE, 1, 1, cmd_logits },
 	{ "perplexity", "MODEL -f TEXT", "perplexity of a text",
 	  OPT_ENGINE | OPT_OUTPUT | OPT_FILE, 1, 1, cmd_perplexity },
 	{ "tokenize", "MODEL", "text on stdin to a JSON array of token ids",
 	  OPT_TOKENS | OPT_FILE, 1, 1, cmd_tokenize },
-	{ "trace", "replay TRACE", "hit rates of policies on a routing trace",
-	  OPT_OUTPUT | OPT_TRACE, 2, 2, cmd_trace },
+	{ "trace record", "MODEL [PROMPT]", "run, and write down the routing",
+	  OPT_ENGINE | OPT_SAMPLE | OPT_RUN | OPT_FILE | OPT_RECORD |
+		  OPT_REPORT,
+	  1, 2,
+	  cmd_trace_record },
+	{ "trace replay", "TRACE", "hit rates of policies on a routing trace",
+	  OPT_OUTPUT | OPT_TRACE, 1, 1, cmd_trace_replay },
+	{ "trace report", "FILE", "a page of HTML from a trace or a report",
+	  OPT_HTML | OPT_OUTFILE, 1, 1, cmd_trace_report },
 	{ "completion", "SHELL", "completion script for bash, zsh or fish", 0,
 	  1, 1, cmd_completion },
-	{ "help", "[VERB]", "this text, or a verb's options", 0, 0, 1,
+	{ "help", "[VERB]", "this text, or a verb's options", 0, 0, 2,
 	  cmd_help },
 	{ "version", "", "version and build", 0, 0, 0, cmd_version },
 };
@@ -41,16 +52,51 @@ const struct cli_cmd *cli_cmd_at(uint32_t i)
 	return i < PST_ARRAY_SIZE(cmds) ? &cmds[i] : NULL;
 }
 
-static const struct cli_cmd *find_cmd(const char *name)
+/* Does the first word of a verb's name read so? */
+static bool first_word_is(const struct cli_cmd *cmd, const char *word)
 {
-	if (!strcmp(name, "--help") || !strcmp(name, "-h"))
-		name = "help";
-	if (!strcmp(name, "--version") || !strcmp(name, "-V"))
-		name = "version";
-	for (uint32_t i = 0; i < PST_ARRAY_SIZE(cmds); i++)
-		if (!strcmp(cmds[i].name, name))
+	size_t len = strcspn(cmd->name, " ");
+
+	return strlen(word) == len && !strncmp(cmd->name, word, len);
+}
+
+/* "replay" of "trace replay", NULL for a verb of one word. */
+static const char *second_word(const struct cli_cmd *cmd)
+{
+	const char *space = strchr(cmd->name, ' ');
+
+	return space ? space + 1 : NULL;
+}
+
+/* @word2 may be NULL: then no verb of two words fits. */
+static const struct cli_cmd *find_cmd(const char *word, const char *word2)
+{
+	if (!strcmp(word, "--help") || !strcmp(word, "-h"))
+		word = "help";
+	if (!strcmp(word, "--version") || !strcmp(word, "-V"))
+		word = "version";
+	for (uint32_t i = 0; i < PST_ARRAY_SIZE(cmds); i++) {
+		const char *second = second_word(&cmds[i]);
+
+		if (first_word_is(&cmds[i], word) &&
+		    (!second || (word2 && !strcmp(second, word2))))
 			return &cmds[i];
+	}
 	return NULL;
+}
+
+/* No such verb, or one that lacks its second word. */
+static int unknown_verb(const char *word)
+{
+	for (uint32_t i = 0; i < PST_ARRAY_SIZE(cmds); i++)
+		if (first_word_is(&cmds[i], word)) {
+			cli_error("usage: penstock %s ...; 'penstock help %s' "
+				  "lists what there is",
+				  cmds[i].name, word);
+			return EXIT_USAGE;
+		}
+	cli_error("no verb is named '%s'; 'penstock help' lists them", word);
+	return EXIT_USAGE;
 }
 
 static void print_verbs(FILE *f)
@@ -59,7 +105,7 @@ static void print_verbs(FILE *f)
 		   "Runs Mixture-of-Experts models that are larger than "
 		   "memory.\n\n");
 	for (uint32_t i = 0; i < PST_ARRAY_SIZE(cmds); i++)
-		fprintf(f, "  %-11s %-16s %s\n", cmds[i].name, cmds[i].operands,
+		fprintf(f, "  %-12s %-15s %s\n", cmds[i].name, cmds[i].operands,
 			cmds[i].summary);
 	fprintf(f, "\n'penstock help VERB' lists a verb's options.\n");
 }
@@ -74,18 +120,24 @@ static int verb_help(const struct cli_cmd *cmd)
 
 static int cmd_help(struct cli_opts *o)
 {
-	const struct cli_cmd *cmd;
+	uint32_t nr = 0;
 
 	if (!o->nr_args) {
 		print_verbs(stdout);
 		return EXIT_OK;
 	}
-	cmd = find_cmd(o->args[0]);
-	if (!cmd) {
-		cli_error("no verb is named '%s'", o->args[0]);
-		return EXIT_USAGE;
+	for (uint32_t i = 0; i < PST_ARRAY_SIZE(cmds); i++) {
+		const char *second = second_word(&cmds[i]);
+
+		if (!first_word_is(&cmds[i], o->args[0]) ||
+		    (o->nr_args > 1 &&
+		     (!second || strcmp(second, o->args[1]))))
+			continue;
+		if (nr++)
+			putchar('\n');
+		verb_help(&cmds[i]);
 	}
-	return verb_help(cmd);
+	return nr ? EXIT_OK : unknown_verb(o->args[0]);
 }
 
 static int cmd_version(struct cli_opts *o)
@@ -99,19 +151,17 @@ int main(int argc, char **argv)
 {
 	struct cli_opts o;
 	const struct cli_cmd *cmd;
-	int rc;
+	int rc, words;
 
 	if (argc < 2) {
 		print_verbs(stderr);
 		return EXIT_USAGE;
 	}
-	cmd = find_cmd(argv[1]);
-	if (!cmd) {
-		cli_error("no verb is named '%s'; 'penstock help' lists them",
-			  argv[1]);
-		return EXIT_USAGE;
-	}
-	rc = cli_opts_parse(cmd, argc - 1, argv + 1, &o);
+	cmd = find_cmd(argv[1], argv[2]);
+	if (!cmd)
+		return unknown_verb(argv[1]);
+	words = second_word(cmd) ? 2 : 1;
+	rc = cli_opts_parse(cmd, argc - words, argv + words, &o);
 	if (rc)
 		return rc;
 	if (o.help)

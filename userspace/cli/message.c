@@ -103,17 +103,24 @@ static void on_progress(void *ctx, const char *stage, uint64_t done,
 	cli_bar_update(ctx, stage, done, all, bytes ? "B" : "experts");
 }
 
+void cli_log_init(struct cli_opts *o)
+{
+	cli_bar_init(&o->bar, o->progress);
+	o->log = (struct pst_log){ .fn = on_log, .ctx = &o->bar };
+}
+
 int cli_open(struct cli_opts *o, const char *path, struct pst_engine **out)
 {
 	struct pst_diag diag;
 	int rc;
 
-	cli_bar_init(&o->bar, o->progress);
+	cli_log_init(o);
 	pst_diag_init(&diag);
-	o->log = (struct pst_log){ .fn = on_log, .ctx = &o->bar };
 	o->engine.log = &o->log;
 	o->engine.progress = on_progress;
 	o->engine.progress_ctx = &o->bar;
+	if (o->warm == PST_ON && !cli_state_dir(o->state_dir))
+		o->engine.warm_dir = o->state_dir;
 	rc = pst_engine_open(path, &o->engine, out, &diag);
 	cli_bar_clear(&o->bar);
 	return rc ? cli_fail(rc, &diag) : 0;

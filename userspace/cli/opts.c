@@ -20,6 +20,8 @@ enum kind {
 	K_CHOICE,
 	K_CACHE,
 	K_READ,
+	K_MIRROR,
+	K_REPORT,
 	K_NUMA
 };
 
@@ -46,6 +48,12 @@ static const struct choice io_choices[] = { { "auto", PST_ENGINE_IO_AUTO },
 					    { "pread", PST_ENGINE_IO_PREAD },
 					    { "mmap", PST_ENGINE_IO_MMAP },
 					    { NULL, 0 } };
+static const struct choice drive_io_choices[] = {
+	{ "auto", PST_ENGINE_IO_AUTO },
+	{ "uring", PST_ENGINE_IO_URING },
+	{ "pread", PST_ENGINE_IO_PREAD },
+	{ NULL, 0 }
+};
 static const struct choice tri_choices[] = {
 	{ "auto", PST_AUTO }, { "on", PST_ON }, { "off", PST_OFF }, { NULL, 0 }
 };
@@ -54,6 +62,12 @@ static const struct choice huge_choices[] = {
 	{ "2M", PST_HUGE_2M },	   { "thp", PST_HUGE_THP },
 	{ "off", PST_HUGE_OFF },   { NULL, 0 }
 };
+static const struct choice prefetch_choices[] = { { "auto", PST_PREFETCH_AUTO },
+						  { "off", PST_PREFETCH_OFF },
+						  { "next", PST_PREFETCH_NEXT },
+						  { "next2",
+						    PST_PREFETCH_NEXT2 },
+						  { NULL, 0 } };
 static const struct choice out_choices[] = { { "text", OUT_TEXT },
 					     { "json", OUT_JSON },
 					     { "csv", OUT_CSV },
@@ -71,6 +85,9 @@ static const struct choice progress_choices[] = { { "auto", PROGRESS_AUTO },
 static const struct choice kv_choices[] = { { "f32", 0 },
 					    { "f16", 1 },
 					    { NULL, 0 } };
+static const struct choice governor_choices[] = { { "auto", 0 },
+						  { "off", 1 },
+						  { NULL, 0 } };
 /* The values are PST_CPU_* masks: each level includes those below. */
 static const struct choice cpu_choices[] = {
 	{ "c", 0 }, { "avx2", 1 }, { "avx512", 3 }, { "vnni", 7 }, { NULL, 0 }
@@ -89,8 +106,12 @@ static const struct opt options[] = {
 	  "N", "prompt tokens per chunk; default: up to 512" },
 	{ "io", 0, K_CHOICE, OPT_ENGINE, OFF(engine.io), io_choices,
 	  "auto|uring|pread|mmap", "how experts are read" },
-	{ "direct", 0, K_CHOICE, OPT_ENGINE, OFF(engine.direct), tri_choices,
-	  "auto|on|off", "O_DIRECT: past the page cache" },
+	{ "io", 0, K_CHOICE, OPT_IOBENCH, OFF(engine.io), drive_io_choices,
+	  "auto|uring|pread", "how the file is read" },
+	{ "direct", 0, K_CHOICE, OPT_ENGINE | OPT_IOBENCH, OFF(engine.direct),
+	  tri_choices, "auto|on|off", "O_DIRECT: past the page cache" },
+	{ "mirror", 0, K_MIRROR, OPT_ENGINE, 0, NULL, "PATH",
+	  "a copy of the model on another drive, read too; repeatable" },
 	{ "resident", 0, K_FLAG, OPT_ENGINE, OFF(engine.resident), NULL, NULL,
 	  "load every expert, stream nothing" },
 	{ "queue-depth", 0, K_U32, OPT_ENGINE, OFF(engine.queue_depth), NULL,
@@ -99,12 +120,31 @@ static const struct opt options[] = {
 	  "SIZE", "longer reads are split; default 1MiB" },
 	{ "huge-pages", 0, K_CHOICE, OPT_ENGINE, OFF(engine.huge), huge_choices,
 	  "auto|1G|2M|thp|off", "page kind of weights and KV" },
+	{ "huge-pages", 0, K_CHOICE, OPT_IOBENCH, OFF(engine.huge),
+	  huge_choices, "auto|1G|2M|thp|off", "page kind of what is read to" },
+	{ "size", 0, K_STR, OPT_IOBENCH, OFF(sizes), NULL, "LIST",
+	  "only these read sizes (64K,1M)" },
+	{ "depth", 0, K_STR, OPT_IOBENCH, OFF(depths), NULL, "LIST",
+	  "only these numbers of reads in flight (1,16)" },
+	{ "seconds", 0, K_FLOAT, OPT_IOBENCH, OFF(seconds), NULL, "N",
+	  "time to measure, all points together; default 20" },
+	{ "print-fio", 0, K_FLAG, OPT_IOBENCH, OFF(print_fio), NULL, NULL,
+	  "measure nothing, print the job for fio" },
 	{ "numa", 0, K_NUMA, OPT_ENGINE, 0, NULL, "auto|off|NODE",
 	  "NUMA node of weights and KV; auto is the drive's" },
 	{ "cache-policy", 0, K_STR, OPT_ENGINE, OFF(engine.policy), NULL,
 	  "NAME",
 	  "which expert goes first: adaptive (default), cycle, lru, lfu, "
 	  "s3fifo" },
+	{ "prefetch", 0, K_CHOICE, OPT_ENGINE, OFF(engine.prefetch),
+	  prefetch_choices, "auto|off|next|next2",
+	  "read the next layers' likely experts while the drive is idle" },
+	{ "governor", 0, K_CHOICE, OPT_ENGINE, OFF(engine.no_governor),
+	  governor_choices, "auto|off",
+	  "shrink the expert cache while memory is short" },
+	{ "warm", 0, K_CHOICE, OPT_ENGINE, OFF(warm), tri_choices,
+	  "auto|on|off",
+	  "begin with the experts of the last run; auto is on for run" },
 	{ "expert-cache", 0, K_STR, OPT_TRACE, OFF(caches), NULL, "LIST",
 	  "capacities: N%, Nexperts or SIZE; default 5%,10%,20%" },
 	{ "cache-policy", 0, K_STR, OPT_TRACE, OFF(policies), NULL, "LIST",
@@ -115,10 +155,12 @@ static const struct opt options[] = {
 	  "do not pin threads to cores" },
 	{ "cpu", 0, K_CHOICE, OPT_ENGINE, OFF(engine.cpu_mask), cpu_choices,
 	  "c|avx2|avx512|vnni", "highest instruction set to use" },
-	{ "io-fault", 0, K_STR, OPT_ENGINE, OFF(engine.fault), NULL, "SPEC",
+	{ "io-fault", 0, K_STR, OPT_ENGINE | OPT_IOBENCH, OFF(engine.fault),
+	  NULL, "SPEC",
 	  "inject faults into reads, for tests (seed=1,eio=0.01,...)" },
-	{ "progress", 0, K_CHOICE, OPT_ENGINE | OPT_TRACE, OFF(progress),
-	  progress_choices, "auto|always|never|json", "progress bars" },
+	{ "progress", 0, K_CHOICE,
+	  OPT_ENGINE | OPT_TRACE | OPT_IOBENCH | OPT_HTML, OFF(progress), progress_choices, "auto|always|never|json",
+	  "progress bars" },
 	{ "temp", 0, K_FLOAT, OPT_SAMPLE, OFF(sample.temp), NULL, "X",
 	  "temperature, 0 is greedy; default 0.8" },
 	{ "top-k", 0, K_U32, OPT_SAMPLE, OFF(sample.top_k), NULL, "N",
@@ -129,6 +171,8 @@ static const struct opt options[] = {
 	  "drop below this share of the best; default 0.05, 0 is off" },
 	{ "seed", 's', K_SEED, OPT_SAMPLE | OPT_BENCH, OFF(sample.seed), NULL,
 	  "N", "of the sampler; default: random" },
+	{ "seed", 's', K_SEED, OPT_IOBENCH, OFF(sample.seed), NULL, "N",
+	  "of the places that are read; default 1" },
 	{ "predict", 'n', K_U32, OPT_RUN, OFF(max_tokens), NULL, "N",
 	  "tokens of reply at most; default: what the context leaves" },
 	{ "raw", 0, K_FLAG, OPT_RUN, OFF(raw), NULL, NULL,
@@ -168,13 +212,25 @@ static const struct opt options[] = {
 	{ "check", 0, K_FLAG, OPT_PLAN, OFF(check), NULL, NULL,
 	  "exit 1 when the model does not fit" },
 	{ "prompt-tokens", 'p', K_U32, OPT_BENCH, OFF(prompt_tokens), NULL, "N",
-	  "tokens of prefill; default 64" },
+	  "tokens of prefill; default 64, with --routing the trace's" },
 	{ "gen-tokens", 'g', K_U32, OPT_BENCH, OFF(gen_tokens), NULL, "N",
-	  "tokens of decode; default 32" },
+	  "tokens of decode; default 32, with --routing the trace's" },
 	{ "repeat", 'r', K_U32, OPT_BENCH, OFF(repeat), NULL, "N",
 	  "runs per mode, the median is shown; default 1" },
 	{ "against", 0, K_STR, OPT_BENCH, OFF(against), NULL, "MODES",
 	  "also run these: resident,mmap,pread,uring" },
+	{ "routing", 0, K_STR, OPT_ROUTING, OFF(routing), NULL, "TRACE",
+	  "take the experts that this trace took, not the router's" },
+	{ "report", 0, K_REPORT, OPT_REPORT, 0, NULL, "[=text|json]",
+	  "where time and bytes went, what bound, what would help" },
+	{ "report-file", 0, K_STR, OPT_REPORT, OFF(report_file), NULL, "FILE",
+	  "where the report goes; default: standard error" },
+	{ "out", 'o', K_STR, OPT_RECORD, OFF(record), NULL, "FILE",
+	  "where the trace goes, - for standard output" },
+	{ "probs", 0, K_FLAG, OPT_RECORD, OFF(probs), NULL, NULL,
+	  "also the router's probabilities of all experts" },
+	{ "timing", 0, K_FLAG, OPT_RECORD, OFF(timing), NULL, NULL,
+	  "also times and bytes of every layer" },
 	{ "help", 'h', K_FLAG, ~0u, OFF(help), NULL, NULL, "this list" },
 };
 
@@ -209,7 +265,7 @@ static int set_choice(const struct opt *o, const char *arg, void *dst)
 	for (const struct choice *c = o->choices; c->name; c++) {
 		if (strcmp(c->name, arg))
 			continue;
-		if (o->choices == kv_choices)
+		if (o->choices == kv_choices || o->choices == governor_choices)
 			*(bool *)dst = c->value;
 		else
 			*(unsigned int *)dst = (unsigned int)c->value;
@@ -267,6 +323,15 @@ static int set_read_size(const struct opt *o, const char *arg, uint32_t *dst)
 	return 0;
 }
 
+static int add_mirror(const struct opt *o, const char *arg,
+		      struct pst_engine_opts *e)
+{
+	if (e->nr_mirrors == PST_ENGINE_MIRRORS_MAX)
+		return bad(o, arg, "more than 7 mirrors");
+	e->mirrors[e->nr_mirrors++] = arg;
+	return 0;
+}
+
 static int set_number(const struct opt *o, const char *arg, void *dst,
 		      struct cli_opts *out)
 {
@@ -285,6 +350,17 @@ static int set_number(const struct opt *o, const char *arg, void *dst,
 	if (*arg == '-' || end == arg || *end || errno)
 		return bad(o, arg, "not a number");
 	out->seed_given = true;
+	return 0;
+}
+
+/* The argument is optional: NULL is text. */
+static int set_report(const struct opt *o, const char *arg,
+		      struct cli_opts *out)
+{
+	out->report = true;
+	if (arg && strcmp(arg, "text") && strcmp(arg, "json"))
+		return bad(o, arg, "text|json");
+	out->report_form = arg && !strcmp(arg, "json") ? OUT_JSON : OUT_TEXT;
 	return 0;
 }
 
@@ -308,6 +384,10 @@ static int set_option(const struct opt *o, const char *arg,
 		return 0;
 	case K_NUMA:
 		return set_numa(o, arg, &out->engine);
+	case K_REPORT:
+		return set_report(o, arg, out);
+	case K_MIRROR:
+		return add_mirror(o, arg, &out->engine);
 	case K_READ:
 		return set_read_size(o, arg, dst);
 	case K_CHOICE:
@@ -329,9 +409,10 @@ static void defaults(struct cli_opts *o)
 	o->sample = (struct pst_sampler_opts){
 		.temp = 0.8f, .top_k = 40, .top_p = 0.95f, .min_p = 0.05f
 	};
-	o->prompt_tokens = 64;
-	o->gen_tokens = 32;
+	o->prompt_tokens = CLI_DEFAULT;
+	o->gen_tokens = CLI_DEFAULT;
 	o->repeat = 1;
+	o->seconds = 20.0f;
 }
 
 /* getopt's tables for one verb; an option of another verb is unknown. */
@@ -346,8 +427,9 @@ static int build(const struct cli_cmd *cmd, struct option *lo, char *so)
 			continue;
 		lo[n++] = (struct option){
 			.name = o->name,
-			.has_arg = o->kind == K_FLAG ? no_argument
-						     : required_argument,
+			.has_arg = o->kind == K_FLAG	 ? no_argument
+				   : o->kind == K_REPORT ? optional_argument
+							 : required_argument,
 			.val = 256 + (int)i,
 		};
 		if (o->letter) {

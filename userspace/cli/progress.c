@@ -9,9 +9,11 @@
 
 #include "cli.h"
 
-#define BAR_CELLS     20
-#define REDRAW_NS     50000000ULL
-#define SHOW_AFTER_NS 300000000ULL
+#define BAR_CELLS 20
+#define REDRAW_NS 50000000ULL
+/* A prompt that takes less is read before the estimate is. */
+#define WORTH_SAYING_S 2.0
+#define SHOW_AFTER_NS  300000000ULL
 
 void cli_bar_init(struct cli_bar *b, enum cli_progress mode)
 {
@@ -85,4 +87,33 @@ void cli_bar_clear(struct cli_bar *b)
 		fputc('\n', stderr);
 	b->active = false;
 	b->stage[0] = 0;
+}
+
+void cli_expect(struct pst_engine *e, const struct cli_bar *b,
+		uint32_t nr_tokens)
+{
+	struct pst_prompt_estimate x;
+
+	if (b->mode == PROGRESS_NEVER)
+		return;
+	pst_engine_estimate_prompt(e, nr_tokens, &x);
+	if (b->mode == PROGRESS_JSON) {
+		fprintf(stderr,
+			"{\"schema\":\"penstock.estimate.1\",\"tokens\":%u,"
+			"\"passes\":%u,\"drive_bytes\":%llu,"
+			"\"drive_s\":%.3f,\"compute_s\":%.3f,"
+			"\"total_s\":%.3f}\n",
+			nr_tokens, x.chunks, (unsigned long long)x.drive_bytes,
+			x.drive_s, x.compute_s, x.total_s);
+		return;
+	}
+	if (x.total_s < WORTH_SAYING_S)
+		return;
+	fprintf(stderr, "%u tokens to read: about %.0f s", nr_tokens,
+		x.total_s);
+	if (x.drive_s > x.compute_s)
+		fprintf(stderr, ", %.1f GB in %u %s over the experts",
+			(double)x.drive_bytes * 1e-9, x.chunks,
+			x.chunks == 1 ? "pass" : "passes");
+	fputc('\n', stderr);
 }

@@ -2,6 +2,8 @@
 /*
  * The closing line of a run, and the same figures as JSON.
  */
+#include <string.h>
+
 #include "cli.h"
 
 static double seconds(uint64_t ns)
@@ -83,11 +85,41 @@ void cli_stats_line(const struct pst_engine *e, const struct cli_run_stats *s)
 			"GB/s",
 			f.hit_pct, got.v, got.unit,
 			rate((double)f.bytes * 1e-9, f.busy_ns));
+	if (s->after.given_slots + s->after.taken_slots)
+		fprintf(stderr,
+			" \xc2\xb7 memory was short: %llu experts given, "
+			"%llu taken back, cache now %u",
+			(unsigned long long)s->after.given_slots,
+			(unsigned long long)s->after.taken_slots,
+			s->after.nr_slots);
 	fprintf(stderr,
 		" \xc2\xb7 wrote %llu B \xc2\xb7 peak %.1f %s "
 		"\xc2\xb7 limit: %s\n",
 		(unsigned long long)f.wrote, peak.v, peak.unit,
 		cli_limit_name(e, s));
+}
+
+static void drives_json(const struct pst_engine *e, FILE *f)
+{
+	struct pst_engine_drive d;
+
+	fprintf(f, ",\"drives\":[");
+	for (uint32_t i = 0; !pst_engine_drive(e, i, &d); i++) {
+		fprintf(f, "%s{\"name\":", i ? "," : "");
+		cli_json_string(f, d.name, strlen(d.name));
+		fprintf(f, ",\"path\":");
+		cli_json_string(f, d.path, strlen(d.path));
+		fprintf(f,
+			",\"reads\":%llu,\"read_bytes\":%llu,"
+			"\"errors\":%llu,\"learned_bytes_s\":%llu,"
+			"\"learned_latency_s\":%.6f,\"left_out\":%s}",
+			(unsigned long long)d.reads,
+			(unsigned long long)d.read_bytes,
+			(unsigned long long)d.errors,
+			(unsigned long long)d.bytes_per_s,
+			seconds(d.latency_ns), d.left_out ? "true" : "false");
+	}
+	fputc(']', f);
 }
 
 void cli_stats_json(const struct pst_engine *e, const struct cli_run_stats *s,
@@ -102,7 +134,7 @@ void cli_stats_json(const struct pst_engine *e, const struct cli_run_stats *s,
 		"\"misses\":%llu,\"hit_rate\":%.6f,\"read_bytes\":%llu,"
 		"\"io_busy_s\":%.6f,\"wait_s\":%.6f,\"wrote_bytes\":%llu,"
 		"\"peak_bytes\":%llu,\"ram_bytes\":%llu,\"slots\":%u,"
-		"\"experts\":%u,\"limit\":\"%s\"}",
+		"\"experts\":%u,\"limit\":\"%s\"",
 		s->prompt_tokens, seconds(s->prompt_ns), s->reply_tokens,
 		seconds(s->reply_ns),
 		s->reply_tokens > 1 ? rate(s->reply_tokens - 1, s->reply_ns)
@@ -114,4 +146,13 @@ void cli_stats_json(const struct pst_engine *e, const struct cli_run_stats *s,
 		(unsigned long long)s->after.peak_bytes,
 		(unsigned long long)p->ram, p->nr_slots, p->nr_experts,
 		cli_limit_name(e, s));
+	fprintf(f,
+		",\"warm_reads\":%llu,\"slots_now\":%u,\"slots_given\":%llu,"
+		"\"slots_taken\":%llu,\"memory_warnings\":%u",
+		(unsigned long long)s->after.warm_reads, s->after.nr_slots,
+		(unsigned long long)s->after.given_slots,
+		(unsigned long long)s->after.taken_slots,
+		s->after.memory_warnings);
+	drives_json(e, f);
+	fputc('}', f);
 }

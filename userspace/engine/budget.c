@@ -14,6 +14,10 @@
 #define DEFAULT_CTX   4096
 #define DEFAULT_BATCH 512
 #define MIN_BATCH     16
+#define MAX_BATCH     8192
+/* For the choice of a batch only: a middling drive and core. */
+#define GUESS_DRIVE_BPS	 3e9
+#define GUESS_MACS_PER_S 1e11
 /* Kept free for the rest of the machine when no ceiling was given. */
 #define RESERVE_MIN_BYTES (512 * PST_MIB)
 #define RESERVE_SHARE	  16
@@ -151,6 +155,61 @@ static void plan_model(const struct pst_engine *e, struct pst_plan *p)
 		p->ctx_size = PST_MIN(hp->n_ctx_train, DEFAULT_CTX);
 }
 
+static uint64_t kv_bytes(const struct pst_engine *e, const struct pst_plan *p)
+{
+	struct pst_kv_args a = { .type = e->opts.kv_f16 ? PST_KV_F16
+							: PST_KV_F32,
+				 .n_ctx = p->ctx_size,
+				 .n_batch = p->batch_size };
+	uint64_t n = pst_kv_bytes(&e->model->hp, &a);
+
+	return n == UINT64_MAX ? n : pst_align_up(n, pst_budget_page(e));
+}
+
+/* The time that the known prompt would take with a batch; the machine's speed is
+ * not known yet, only the balance of passes and cache matters.
+ */
+static double prompt_s(const struct pst_engine *e, const struct pst_plan *p,
+		       uint64_t base, uint32_t batch)
+{
+	const struct pst_hparams *hp = &e->model->hp;
+	uint64_t fixed = base + scratch_of(e, batch, p->ctx_size);
+	uint64_t slot = pst_store_slot_bytes(e->model->experts, hp->n_layers,
+					     pst_io_align(e->io));
+	struct pst_prefill_model m = {
+		.nr_layers = e->model->nr_moe_layers,
+		.nr_experts = hp->n_expert,
+		.nr_used = hp->n_expert_used,
+		.expert_bytes = (double)slot,
+		.macs_per_token = pst_model_macs(e->model),
+		.macs_per_s = GUESS_MACS_PER_S * p->threads,
+		.drive_bps = GUESS_DRIVE_BPS,
+	};
+
+	if (p->ram > fixed)
+		m.nr_slots = (p->ram - fixed) / (slot + meta_bytes(e));
+	return pst_prefill_predict(&m, e->opts.prompt_tokens, batch).total_s;
+}
+
+/* A long prompt that is known: fewer passes over the experts may be worth more
+ * than the slots that a longer batch's buffers take.
+ */
+static uint32_t longer_batch(const struct pst_engine *e,
+			     const struct pst_plan *p, uint64_t base)
+{
+	uint32_t most = PST_MIN(e->opts.prompt_tokens, p->ctx_size);
+	uint32_t b = p->batch_size;
+
+	if (!p->nr_experts || p->ram <= base ||
+	    e->opts.io == PST_ENGINE_IO_MMAP)
+		return b;
+	while (b < most && b < MAX_BATCH &&
+	       scratch_of(e, 2 * b, p->ctx_size) <= (p->ram - base) / 4 &&
+	       prompt_s(e, p, base, 2 * b) < 0.95 * prompt_s(e, p, base, b))
+		b *= 2;
+	return PST_MIN(b, p->ctx_size);
+}
+
 /* What does not depend on the cache; the batch shrinks until its buffers are
  * a modest part of what the trunk leaves.
  */
@@ -164,11 +223,6 @@ static void plan_fixed(const struct pst_engine *e, struct pst_plan *p)
 			   ? 0
 			   : pst_align_up(e->model->trunk_bytes,
 					  pst_budget_page(e));
-	p->kv = pst_kv_bytes(&e->model->hp,
-			     e->opts.kv_f16 ? PST_KV_F16 : PST_KV_F32,
-			     p->ctx_size);
-	if (p->kv != UINT64_MAX)
-		p->kv = pst_align_up(p->kv, pst_budget_page(e));
 	base = p->process + p->trunk;
 	/* A chunk never holds more tokens than the context. */
 	p->batch_size = PST_MIN(e->opts.batch_size, p->ctx_size);
@@ -180,7 +234,10 @@ static void plan_fixed(const struct pst_engine *e, struct pst_plan *p)
 		       scratch_of(e, p->batch_size, p->ctx_size) > room / 8)
 			p->batch_size /= 2;
 	}
+	if (!e->opts.batch_size)
+		p->batch_size = longer_batch(e, p, base);
 	p->scratch = scratch_of(e, p->batch_size, p->ctx_size);
+	p->kv = kv_bytes(e, p);
 }
 
 static uint32_t wanted_slots(const struct pst_engine *e,

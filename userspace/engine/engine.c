@@ -77,6 +77,8 @@ int pst_engine_open_files(struct pst_engine *e, const char *path,
 	rc = pst_model_create(e->gguf, &e->kernels, &e->model, diag);
 	if (!rc)
 		rc = pst_vocab_create(e->gguf, &e->vocab, e->opts.log, diag);
+	if (!rc && e->opts.warm_dir)
+		pst_engine_warm_identify(e);
 	/* The header's pages have served: out of the resident set. */
 	pst_gguf_drop_pages(e->gguf);
 	return rc;
@@ -148,6 +150,8 @@ static int open_io(struct pst_engine *e, struct pst_diag *diag)
 	for (uint32_t i = 0; rc >= 0 && i < pst_gguf_nr_files(e->gguf); i++)
 		rc = pst_io_add_file(e->io, pst_gguf_file(e->gguf, i)->path,
 				     diag);
+	if (rc >= 0)
+		rc = pst_engine_add_mirrors(e, diag);
 	if (rc >= 0 && pst_io_align(e->io) > MAX_ALIGN)
 		return pst_diag_set(diag, -ENOTSUP,
 				    "this drive's O_DIRECT needs transfers of "
@@ -195,10 +199,12 @@ static int make_buffers(struct pst_engine *e, struct pst_diag *diag)
 		.n_ctx = e->plan.ctx_size,
 		.huge = pst_engine_huge_want(e->opts.huge),
 		.node = e->node,
+		.observer = e->opts.observer,
 	};
 	struct pst_kv_args kv = {
 		.type = e->opts.kv_f16 ? PST_KV_F16 : PST_KV_F32,
 		.n_ctx = e->plan.ctx_size,
+		.n_batch = e->plan.batch_size,
 		.huge = args.huge,
 		.node = e->node,
 	};
@@ -292,6 +298,8 @@ static int open_weights(struct pst_engine *e, struct pst_diag *diag)
 			"with --io mmap the kernel decides how much of the "
 			"model is in memory: --ram does not bound it");
 	pst_io_stats_read(e->io, &e->io_before);
+	pst_engine_govern_start(e);
+	pst_engine_warm_load(e);
 	return 0;
 }
 
@@ -344,6 +352,8 @@ void pst_engine_close(struct pst_engine *e)
 {
 	if (!e)
 		return;
+	pst_engine_warm_save(e);
+	pst_engine_govern_stop(e);
 	pst_store_destroy(e->store);
 	pst_fwd_destroy(e->fwd);
 	pst_kv_fini(&e->session.kv);
@@ -413,20 +423,40 @@ void pst_engine_counters(const struct pst_engine *e, struct pst_counters *out)
 	struct pst_store_stats ss = { 0 };
 	struct pst_io_stats is = { 0 };
 	struct pst_mem_usage mu = { 0 };
+	struct pst_predict_stats ps;
+	uint64_t said = 0, right = 0;
 
 	if (e->store)
 		pst_store_stats_read(e->store, &ss);
 	pst_io_stats_read(e->io, &is);
 	pst_mem_usage_read(&mu);
+	for (uint32_t l = 0; l < e->model->hp.n_layers; l++) {
+		pst_fwd_predict_stats(e->fwd, l, &ps);
+		said += ps.said;
+		right += ps.right;
+	}
 	*out = (struct pst_counters){
 		.hits = ss.hits,
 		.misses = ss.misses,
 		.evictions = ss.evictions,
 		.distinct = ss.distinct,
+		.prefetch_reads = ss.prefetch_reads,
+		.prefetch_used = ss.prefetch_used,
+		.prefetch_late = ss.prefetch_late,
+		.prefetch_wasted = ss.prefetch_wasted,
+		.prefetch_withdrawn = ss.prefetch_withdrawn,
+		.predict_said = said,
+		.predict_right = right,
+		.prefetch_on = e->prefetch_on,
 		.read_bytes = is.read_bytes - e->io_before.read_bytes,
 		.reads = is.reads - e->io_before.reads,
 		.wait_ns = ss.wait_ns,
 		.io_busy_ns = is.busy_ns - e->io_before.busy_ns,
+		.warm_reads = ss.warm_reads,
+		.nr_slots = e->store ? pst_store_nr_slots(e->store) : 0,
+		.given_slots = e->govern.given_slots,
+		.taken_slots = e->govern.taken_slots,
+		.memory_warnings = e->govern.warnings,
 		.peak_bytes = mu.rss_peak + mu.hugetlb,
 		.written_bytes = written_bytes(),
 	};

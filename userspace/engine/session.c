@@ -6,6 +6,9 @@
 
 #include "engine_priv.h"
 
+/* Of a layer's experts: from here on, all of them are read in file order. */
+#define WHOLE_SHARE 0.97
+
 int pst_session_create(struct pst_engine *e, struct pst_session **out)
 {
 	struct pst_session *s = &e->session;
@@ -14,7 +17,7 @@ int pst_session_create(struct pst_engine *e, struct pst_session **out)
 		return -EBUSY;
 	s->e = e;
 	s->in_use = true;
-	s->kv.n_used = 0;
+	pst_kv_truncate(&s->kv, 0);
 	*out = s;
 	return 0;
 }
@@ -32,8 +35,7 @@ uint32_t pst_session_nr_tokens(const struct pst_session *s)
 
 void pst_session_truncate(struct pst_session *s, uint32_t n)
 {
-	if (n < s->kv.n_used)
-		s->kv.n_used = n;
+	pst_kv_truncate(&s->kv, n);
 }
 
 /* Translates a chunk's callbacks to the caller's numbering. */
@@ -48,6 +50,13 @@ static int chunk_logits(void *ctx, uint32_t token, const float *logits)
 	const struct chunk *c = ctx;
 
 	return c->ev->logits(c->ev->ctx, c->first + token, logits);
+}
+
+static bool chunk_stop(void *ctx)
+{
+	const struct chunk *c = ctx;
+
+	return c->ev->stop(c->ev->ctx);
 }
 
 static void chunk_progress(void *ctx, uint32_t done, uint32_t all)
@@ -78,6 +87,56 @@ static int check_tokens(const struct pst_session *s, const struct pst_eval *ev,
 	return 0;
 }
 
+/* Blocks whose experts are to be guessed while these tokens are computed. */
+static uint32_t blocks_ahead(struct pst_engine *e, uint32_t nr_tokens)
+{
+	switch (e->opts.prefetch) {
+	case PST_PREFETCH_OFF:
+		return 0;
+	case PST_PREFETCH_NEXT:
+		return 1;
+	case PST_PREFETCH_NEXT2:
+		return 2;
+	case PST_PREFETCH_AUTO:
+		break;
+	}
+	return nr_tokens > 1 || pst_gate_ask(&e->gate);
+}
+
+static uint64_t wanted(const struct pst_engine *e)
+{
+	struct pst_store_stats ss = { 0 };
+
+	if (e->store)
+		pst_store_stats_read(e->store, &ss);
+	return ss.hits + ss.misses;
+}
+
+static int run_pass(struct pst_engine *e, struct pst_fwd_pass *pass,
+		    struct pst_diag *diag)
+{
+	uint64_t start, before = wanted(e);
+	int rc;
+
+	pst_engine_govern(e);
+	start = pst_now_ns();
+	/* Nearly all were wanted by the chunk before: no need to guess. */
+	pass->predict_whole = pass->n > 1 && e->wanted_share >= WHOLE_SHARE;
+	pass->predict_ahead = blocks_ahead(e, pass->n);
+	e->prefetch_on = pass->predict_ahead;
+	rc = pst_fwd_run(e->fwd, pass, diag);
+	e->wanted_share = 0.0;
+	if (pass->n > 1 && e->plan.nr_experts)
+		e->wanted_share = (double)(wanted(e) - before) /
+				  (double)e->plan.nr_experts;
+	if (!rc && pass->n == 1 && e->opts.prefetch == PST_PREFETCH_AUTO)
+		pst_gate_tell(&e->gate, pst_now_ns() - start);
+	if (!rc && pass->n == 1)
+		pst_engine_govern_token(e, pst_now_ns() - start);
+	e->warm.worth_saving |= !rc;
+	return rc;
+}
+
 int pst_session_eval(struct pst_session *s, const struct pst_eval *ev,
 		     struct pst_diag *diag)
 {
@@ -97,10 +156,11 @@ int pst_session_eval(struct pst_session *s, const struct pst_eval *ev,
 						: 0,
 			.logits = chunk_logits,
 			.progress = ev->progress ? chunk_progress : NULL,
+			.stop = ev->stop ? chunk_stop : NULL,
 			.ctx = &c,
 		};
 
-		rc = pst_fwd_run(s->e->fwd, &pass, diag);
+		rc = run_pass(s->e, &pass, diag);
 	}
 	return rc;
 }

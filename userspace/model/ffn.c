@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: MIT
 /*
- * The SwiGLU feed-forward block, for a dense layer and for experts alike:
- * down(silu(gate x) * (up x)) (Shazeer, GLU Variants Improve Transformer).
+ * The gated feed-forward block, for a dense layer and for experts alike:
+ * down(glu(gate x, up x)) (Shazeer, GLU Variants Improve Transformer); and the
+ * dense kind of ffn, which is one of them.
  */
 #include "fwd_priv.h"
 
@@ -13,7 +14,7 @@ struct ffn_job {
 	float *y;
 };
 
-/* h = silu(gate) * up for a block of rows, quantised for the down product. */
+/* h = glu(gate, up) for a block of rows, quantised for the down product. */
 static void activate(struct ffn_job *j, const struct ffn_item *it, uint32_t row,
 		     uint32_t nr)
 {
@@ -23,7 +24,7 @@ static void activate(struct ffn_job *j, const struct ffn_item *it, uint32_t row,
 	for (uint32_t i = 0; i < it->nr; i++) {
 		size_t at = (it->row + i) * f->h.stride + row;
 
-		f->k->swiglu(f->h.f32 + at, f->h.f32 + at, f->up + at, nr);
+		pst_glu(f, f->h.f32 + at, f->up + at, nr);
 		if (q8)
 			f->k->quantize(f->h.q8 + at, f->h.d + at / PST_K_QBLOCK,
 				       f->h.sum + at / PST_K_QBLOCK,
@@ -107,15 +108,49 @@ void pst_ffn_run(struct pst_fwd *f, const struct ffn_item *items, uint32_t nr,
 	run_phase(&j, true, down_chunk);
 }
 
-void pst_ffn_dense(struct pst_fwd *f, uint32_t layer, uint32_t n)
+void pst_ffn_work(struct pst_fwd *f, struct carve *c, uint64_t rows,
+		  uint32_t ff)
+{
+	pst_carve_act(c, &f->h, rows, ff);
+	f->up = pst_carve(c, rows * f->h.stride, sizeof(float));
+}
+
+static void bind(struct pst_binder *b, struct pst_layer *l)
+{
+	uint32_t n = b->m->hp.n_embd, ff = b->m->hp.layer[b->layer].n_ff;
+
+	pst_bind_mat(b, "ffn_gate", n, ff, &l->gate);
+	pst_bind_mat(b, "ffn_up", n, ff, &l->up);
+	pst_bind_mat(b, "ffn_down", ff, n, &l->down);
+}
+
+static uint64_t work_bytes(const struct pst_fwd *f, uint32_t layer)
+{
+	struct carve c = { 0 };
+	struct pst_fwd sizes = *f;
+
+	pst_ffn_work(&sizes, &c, f->n_batch, f->m->hp.layer[layer].n_ff);
+	return c.at;
+}
+
+static int run(struct pst_fwd *f, const struct pst_fwd_pass *pass,
+	       uint32_t layer, struct pst_diag *diag)
 {
 	const struct pst_layer *l = &f->m->layers[layer];
+	struct carve c = { .base = f->work };
 	struct ffn_item it = {
-		.gate = l->gate, .up = l->up, .down = l->down, .nr = n
+		.gate = l->gate, .up = l->up, .down = l->down, .nr = pass->n
 	};
 
-	pst_norm_quantize(f, f->x, l->ffn_norm, &f->xn, n,
-			  pst_needs_q8(f, &l->gate) || pst_needs_q8(f, &l->up));
+	(void)diag;
+	pst_ffn_work(f, &c, f->n_batch, l->gate.n_out);
 	pst_ffn_run(f, &it, 1, f->tmp);
-	pst_add_residual(f, n);
+	return 0;
 }
+
+const struct pst_ffn pst_ffn_dense = {
+	.name = "dense",
+	.bind = bind,
+	.work_bytes = work_bytes,
+	.run = run,
+};

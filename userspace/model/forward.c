@@ -3,19 +3,13 @@
  * The pass over all layers, and the one block of memory that it works in.
  */
 #include <errno.h>
+#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "fwd_priv.h"
-#include "model_priv.h"
 
-/* Hands out pieces of one region; with base NULL it only adds up. */
-struct carve {
-	uint8_t *base;
-	uint64_t at;
-};
-
-static void *carve(struct carve *c, uint64_t nr, uint64_t elem_bytes)
+void *pst_carve(struct carve *c, uint64_t nr, uint64_t elem_bytes)
 {
 	void *p = c->base ? c->base + c->at : NULL;
 
@@ -23,14 +17,15 @@ static void *carve(struct carve *c, uint64_t nr, uint64_t elem_bytes)
 	return p;
 }
 
-static void carve_act(struct carve *c, struct act *a, uint64_t rows,
-		      uint64_t width)
+void pst_carve_act(struct carve *c, struct act *a, uint64_t rows,
+		   uint64_t width)
 {
 	a->stride = pst_align_up(width, 64);
-	a->f32 = carve(c, rows * a->stride, sizeof(float));
-	a->q8 = carve(c, rows * a->stride, 1);
-	a->d = carve(c, rows * (a->stride / PST_K_QBLOCK), sizeof(float));
-	a->sum = carve(c, rows * (a->stride / PST_K_QBLOCK), sizeof(int32_t));
+	a->f32 = pst_carve(c, rows * a->stride, sizeof(float));
+	a->q8 = pst_carve(c, rows * a->stride, 1);
+	a->d = pst_carve(c, rows * (a->stride / PST_K_QBLOCK), sizeof(float));
+	a->sum = pst_carve(c, rows * (a->stride / PST_K_QBLOCK),
+			   sizeof(int32_t));
 	a->k = (struct pst_kact){ .f32 = a->f32,
 				  .q8 = a->q8,
 				  .d = a->d,
@@ -38,57 +33,89 @@ static void carve_act(struct carve *c, struct act *a, uint64_t rows,
 				  .stride = a->stride };
 }
 
-static void carve_attention(struct pst_fwd *f, struct carve *c)
+/* One half runs at a time: they share what the hungriest needs. */
+static uint64_t work_bytes(const struct pst_fwd *f)
+{
+	const struct pst_hparams *hp = &f->m->hp;
+	uint64_t most = 0;
+
+	for (uint32_t i = 0; i < hp->n_layers; i++) {
+		const struct pst_layer_hp *lh = &hp->layer[i];
+
+		most = PST_MAX(most, lh->mixer->work_bytes(f, i));
+		most = PST_MAX(most, lh->ffn->work_bytes(f, i));
+	}
+	return most;
+}
+
+static void carve_common(struct pst_fwd *f, struct carve *c)
 {
 	const struct pst_hparams *hp = &f->m->hp;
 	uint64_t b = f->n_batch;
 
-	f->x = carve(c, b * hp->n_embd, sizeof(float));
-	f->tmp = carve(c, b * hp->n_embd, sizeof(float));
-	carve_act(c, &f->xn, b, hp->n_embd);
-	f->q = carve(c, b * hp->n_head * hp->hd_k, sizeof(float));
-	f->kk = carve(c, b * hp->n_head_kv * hp->hd_k, sizeof(float));
-	f->v = carve(c, b * hp->n_head_kv * hp->hd_v, sizeof(float));
-	carve_act(c, &f->att, b, (uint64_t)hp->n_head * hp->hd_v);
-	f->cs = carve(c, b * hp->rope.n_rot, sizeof(float));
+	f->x = pst_carve(c, b * hp->n_embd, sizeof(float));
+	f->tmp = pst_carve(c, b * hp->n_embd, sizeof(float));
+	pst_carve_act(c, &f->xn, b, hp->n_embd);
+	for (int i = 0; i < PST_ROPES; i++)
+		f->cs[i] = pst_carve(c, b * hp->rope[i].n_rot, sizeof(float));
 	f->scores_stride = pst_align_up(f->n_ctx, 64);
-	f->scores = carve(c, f->n_workers * f->scores_stride, sizeof(float));
+	f->scores =
+		pst_carve(c, f->n_workers * f->scores_stride, sizeof(float));
+	f->scratch_stride = pst_align_up(f->m->widest + 64, 64);
+	f->scratch =
+		pst_carve(c, f->n_workers * f->scratch_stride, sizeof(float));
+	f->work = pst_carve(c, work_bytes(f), 1);
 }
 
-static void carve_ffn(struct pst_fwd *f, struct carve *c)
+static void carve_experts(struct pst_fwd *f, struct carve *c)
 {
 	const struct pst_hparams *hp = &f->m->hp;
-	uint32_t ff = hp->n_expert ? hp->n_ff_exp : hp->n_ff;
-	uint64_t b = f->n_batch, used = PST_MAX(hp->n_expert_used, 1u);
-	uint64_t widest = PST_MAX(hp->n_embd, ff);
+	uint64_t b = f->n_batch;
 
-	f->n_pairs = b * used;
-	carve_act(c, &f->h, f->n_pairs, ff);
-	f->up = carve(c, f->n_pairs * f->h.stride, sizeof(float));
-	widest = PST_MAX(widest, (uint64_t)hp->n_head * hp->hd_v);
-	f->scratch_stride = pst_align_up(widest + 64, 64);
-	f->scratch = carve(c, f->n_workers * f->scratch_stride, sizeof(float));
+	f->contrib = pst_carve(c, f->n_pairs * hp->n_embd, sizeof(float));
+	f->router = pst_carve(c, b * hp->n_expert, sizeof(float));
+	f->choice = pst_carve(c, b * hp->n_expert, sizeof(float));
+	f->sel = pst_carve(c, f->n_pairs, sizeof(uint32_t));
+	f->sel_w = pst_carve(c, f->n_pairs, sizeof(float));
+	f->pair_of = pst_carve(c, f->n_pairs, sizeof(uint32_t));
+	f->tok_of = pst_carve(c, f->n_pairs, sizeof(uint32_t));
+	f->first = pst_carve(c, hp->n_expert + 1, sizeof(uint32_t));
+	f->ids = pst_carve(c, hp->n_expert, sizeof(uint32_t));
+	f->taken = pst_carve(c, TAKE_MAX, sizeof(*f->taken));
+	f->items = pst_carve(c, TAKE_MAX, sizeof(*f->items));
+}
+
+static void carve_predict(struct pst_fwd *f, struct carve *c)
+{
+	const struct pst_hparams *hp = &f->m->hp;
+	struct predict *p = &f->predict;
+
 	if (!hp->n_expert)
 		return;
-	f->contrib = carve(c, f->n_pairs * hp->n_embd, sizeof(float));
-	f->router = carve(c, b * hp->n_expert, sizeof(float));
-	f->sel = carve(c, f->n_pairs, sizeof(uint32_t));
-	f->sel_w = carve(c, f->n_pairs, sizeof(float));
-	f->pair_of = carve(c, f->n_pairs, sizeof(uint32_t));
-	f->tok_of = carve(c, f->n_pairs, sizeof(uint32_t));
-	f->first = carve(c, hp->n_expert + 1, sizeof(uint32_t));
-	f->ids = carve(c, hp->n_expert, sizeof(uint32_t));
-	f->taken = carve(c, TAKE_MAX, sizeof(*f->taken));
-	f->items = carve(c, TAKE_MAX, sizeof(*f->items));
+	p->logits = pst_carve(c, (uint64_t)LOGITS_GROUP * hp->n_expert,
+			      sizeof(float));
+	p->scores = pst_carve(c, hp->n_expert, sizeof(float));
+	p->rank = pst_carve(c, hp->n_expert, sizeof(uint32_t));
+	p->ids = pst_carve(c, hp->n_expert, sizeof(uint32_t));
+	p->taken = pst_carve(c, hp->n_expert, sizeof(bool));
+	p->stats = pst_carve(c, hp->n_layers, sizeof(*p->stats));
+	for (uint32_t i = 0; i < PREDICT_AHEAD_MAX; i++) {
+		p->said[i].layer = UINT32_MAX;
+		p->said[i].ids = pst_carve(c, hp->n_expert, sizeof(uint32_t));
+		p->said[i].bucket = pst_carve(c, hp->n_expert, 1);
+	}
 }
 
 static void carve_all(struct pst_fwd *f, struct carve *c)
 {
-	carve_attention(f, c);
-	carve_ffn(f, c);
-	f->logits = carve(c, (uint64_t)LOGITS_GROUP * f->m->hp.n_vocab,
-			  sizeof(float));
-	carve_act(c, &f->out, LOGITS_GROUP, f->m->hp.n_embd);
+	f->n_pairs = (uint64_t)f->n_batch * f->m->hp.n_expert_used;
+	carve_common(f, c);
+	if (f->m->hp.n_expert)
+		carve_experts(f, c);
+	f->logits = pst_carve(c, (uint64_t)LOGITS_GROUP * f->m->hp.n_vocab,
+			      sizeof(float));
+	pst_carve_act(c, &f->out, LOGITS_GROUP, f->m->hp.n_embd);
+	carve_predict(f, c);
 }
 
 static void take_args(struct pst_fwd *f, const struct pst_fwd_args *args)
@@ -99,6 +126,7 @@ static void take_args(struct pst_fwd *f, const struct pst_fwd_args *args)
 	f->n_batch = args->n_batch;
 	f->n_ctx = args->n_ctx;
 	f->n_workers = pst_pool_nr_workers(args->pool);
+	f->observer = args->observer;
 }
 
 uint64_t pst_fwd_bytes(const struct pst_fwd_args *args)
@@ -157,15 +185,31 @@ static void embed_chunk(void *ctx, uint32_t t, uint32_t worker)
 {
 	const struct embed_job *j = ctx;
 	struct pst_fwd *f = j->f;
+	const struct pst_hparams *hp = &f->m->hp;
 	const struct pst_weight *w = &f->m->tok_embd;
-	uint32_t n_rot = f->m->hp.rope.n_rot;
+	float *x = f->x + (size_t)t * w->n_in;
 
 	(void)worker;
 	f->k->types[w->type].dequant(
-		f->x + (size_t)t * w->n_in,
-		w->data + (size_t)j->pass->tokens[t] * w->row_bytes, w->n_in);
-	pst_rope_table(&f->m->hp.rope, f->m->rope_freqs,
-		       j->pass->kv->n_used + t, f->cs + (size_t)t * n_rot);
+		x, w->data + (size_t)j->pass->tokens[t] * w->row_bytes,
+		w->n_in);
+	for (uint32_t i = 0; hp->embd_scale != 1.0f && i < w->n_in; i++)
+		x[i] *= hp->embd_scale;
+	for (uint32_t r = 0; r < hp->nr_ropes; r++)
+		pst_rope_table(&hp->rope[r], f->m->rope_freqs[r],
+			       j->pass->kv->n_used + t,
+			       f->cs[r] + (size_t)t * hp->rope[r].n_rot);
+}
+
+/* The scale and the soft cap of a family, on one row of logits. */
+static void finish_logits(const struct pst_hparams *hp, float *y)
+{
+	float cap = hp->logit_softcap;
+
+	for (uint32_t i = 0; hp->logit_scale != 1.0f && i < hp->n_vocab; i++)
+		y[i] *= hp->logit_scale;
+	for (uint32_t i = 0; cap != 0.0f && i < hp->n_vocab; i++)
+		y[i] = cap * tanhf(y[i] / cap);
 }
 
 /* Logits of the last rows, a few at a time: one sweep over the matrix each. */
@@ -188,12 +232,40 @@ static int give_logits(struct pst_fwd *f, const struct pst_fwd_pass *pass)
 				  pst_needs_q8(f, w));
 		pst_linear(f, &item, 1);
 		for (uint32_t i = 0; i < nr; i++) {
-			rc = pass->logits(pass->ctx, t + i,
-					  f->logits + (size_t)i * hp->n_vocab);
+			float *y = f->logits + (size_t)i * hp->n_vocab;
+
+			finish_logits(hp, y);
+			rc = pass->logits(pass->ctx, t + i, y);
 			if (rc)
 				return rc;
 		}
 	}
+	return 0;
+}
+
+static int run_layer(struct pst_fwd *f, const struct pst_fwd_pass *pass,
+		     uint32_t layer, struct pst_diag *diag)
+{
+	const struct pst_layer_hp *lh = &f->m->hp.layer[layer];
+	const struct pst_layer *l = &f->m->layers[layer];
+	bool experts = f->m->experts[layer].nr_parts;
+	int rc;
+
+	pst_observe_layer_begin(f, layer);
+	pst_half_enter(f, l->attn_norm, pass->n);
+	lh->mixer->run(f, pass, layer);
+	pst_half_leave(f, l->attn_post_norm, pass->n);
+	pst_observe_attention_end(f);
+	if (!experts)
+		pst_observe_experts_begin(f);
+	pst_half_enter(f, l->ffn_norm, pass->n);
+	rc = lh->ffn->run(f, pass, layer, diag);
+	if (rc)
+		return rc;
+	pst_half_leave(f, l->ffn_post_norm, pass->n);
+	if (!experts)
+		pst_observe_experts_end(f);
+	pst_observe_layer_end(f, layer);
 	return 0;
 }
 
@@ -204,21 +276,25 @@ int pst_fwd_run(struct pst_fwd *f, const struct pst_fwd_pass *pass,
 	uint32_t n_layers = f->m->hp.n_layers;
 	int rc;
 
+	f->predict.ahead = pass->predict_ahead;
+	f->predict.whole = pass->predict_whole;
+	pst_observe_begin(f, pass->kv->n_used);
+	pst_kv_room(pass->kv, pass->n);
 	pst_pool_run(f->pool, embed_chunk, &e, pass->n);
 	for (uint32_t l = 0; l < n_layers; l++) {
-		pst_attention(f, pass, l);
-		if (f->m->experts[l].nr_parts) {
-			rc = pst_moe(f, l, pass->n, diag);
-			if (rc)
-				return rc;
-		} else {
-			pst_ffn_dense(f, l, pass->n);
-		}
+		rc = run_layer(f, pass, l, diag);
+		if (rc)
+			return rc;
 		if (pass->progress)
 			pass->progress(pass->ctx, l + 1, n_layers);
+		if (pass->stop && pass->stop(pass->ctx))
+			return -ECANCELED;
 	}
+	pst_observe_logits_begin(f);
 	rc = give_logits(f, pass);
-	if (!rc)
-		pass->kv->n_used += pass->n;
-	return rc;
+	if (rc)
+		return rc;
+	pass->kv->n_used += pass->n;
+	pst_observe_end(f, pass->n);
+	return 0;
 }

@@ -17,49 +17,113 @@ enum pst_kv_type {
 	PST_KV_F32
 };
 
+/* Streams of what a block remembers; attention uses the first two. */
+#define PST_KV_K       0
+#define PST_KV_V       1
+#define PST_KV_STREAMS 3
+
 /**
- * struct pst_kv - keys and values of one sequence
- * @mem: [n_layers][n_head_kv][n_ctx][hd_k], then the same for values with hd_v
+ * struct pst_kv_shape - what one block remembers of each position
+ * @heads, @width: @heads rows of @width numbers in a stream; 0 for none
+ * @window: positions that are looked back at, the newest included; 0 for all
+ */
+struct pst_kv_shape {
+	uint32_t heads[PST_KV_STREAMS];
+	uint32_t width[PST_KV_STREAMS];
+	uint32_t window;
+};
+
+/**
+ * struct pst_kv_layer - where a block's memory lies
+ * @off_bytes: of a stream: [heads][cap][width]
+ * @cap: positions that fit
+ * @base: the first position that is held; more than 0 with a window only
+ */
+struct pst_kv_layer {
+	struct pst_kv_shape shape;
+	uint64_t off_bytes[PST_KV_STREAMS];
+	uint32_t cap;
+	uint32_t base;
+};
+
+/**
+ * struct pst_kv - what all blocks remember of one sequence
+ * @layers: [nr_layers]
  * @n_ctx: positions that fit
- * @n_used: positions that hold a token
+ * @n_used: positions that hold a token; lowered by pst_kv_truncate() only
  */
 struct pst_kv {
 	struct pst_mem mem;
 	enum pst_kv_type type;
+	struct pst_kv_layer *layers;
+	uint32_t nr_layers;
 	uint32_t n_ctx;
 	uint32_t n_used;
-	uint64_t v_off_bytes;
 };
-
-/** pst_kv_bytes() - memory of a cache, UINT64_MAX when it overflows */
-uint64_t pst_kv_bytes(const struct pst_hparams *hp, enum pst_kv_type type,
-		      uint32_t n_ctx);
 
 /**
  * struct pst_kv_args - what to reserve
  * @n_ctx: positions
+ * @n_batch: tokens per pass at most, as in struct pst_fwd_args
  * @huge: page kind
  * @node: NUMA node, -1 for the kernel's choice
  */
 struct pst_kv_args {
 	enum pst_kv_type type;
 	uint32_t n_ctx;
+	uint32_t n_batch;
 	enum pst_mem_want huge;
 	int node;
 };
+
+/** pst_kv_bytes() - memory of a cache, UINT64_MAX when it overflows */
+uint64_t pst_kv_bytes(const struct pst_hparams *hp,
+		      const struct pst_kv_args *args);
+
+/** pst_kv_read_bytes() - what a token after @depth others reads in a block */
+uint64_t pst_kv_read_bytes(const struct pst_hparams *hp, enum pst_kv_type type,
+			   uint32_t layer, uint32_t depth);
 
 /** pst_kv_init() - reserve; pst_kv_fini().  Return: 0, -ENOMEM, -EINVAL */
 int pst_kv_init(struct pst_kv *kv, const struct pst_hparams *hp,
 		const struct pst_kv_args *args, struct pst_diag *diag);
 void pst_kv_fini(struct pst_kv *kv);
 
+/**
+ * pst_kv_truncate() - forget the tokens from position @n on
+ *
+ * A block with a window forgets old positions: when it lacks some that would
+ * be looked at again, the whole sequence is forgotten.  Return: the tokens
+ * that are left, @n or fewer.
+ */
+uint32_t pst_kv_truncate(struct pst_kv *kv, uint32_t n);
+
+/**
+ * pst_kv_room() - make room for @n tokens after those that are there
+ *
+ * A pass begins with it: window blocks move what they still need to the front.
+ */
+void pst_kv_room(struct pst_kv *kv, uint32_t n);
+
+/** pst_kv_at() - first byte of a head's row; @pos is held or has room */
+uint8_t *pst_kv_at(const struct pst_kv *kv, uint32_t layer, uint32_t stream,
+		   uint32_t head, uint32_t pos);
+
+/** pst_kv_elem() - bytes of a number */
+static inline size_t pst_kv_elem(const struct pst_kv *kv)
+{
+	return kv->type == PST_KV_F32 ? 4 : 2;
+}
+
 struct pst_fwd;
+struct pst_observer;
 
 /**
  * struct pst_fwd_args - what a forward pass works with; all must outlive it
  * @n_batch: tokens per pass at most, >= 1
  * @n_ctx: positions of the longest sequence
  * @node: NUMA node of the scratch memory, -1 for the kernel's choice
+ * @observer: <penstock/observe.h>, NULL for none
  */
 struct pst_fwd_args {
 	const struct pst_model *model;
@@ -69,6 +133,7 @@ struct pst_fwd_args {
 	uint32_t n_ctx;
 	enum pst_mem_want huge;
 	int node;
+	const struct pst_observer *observer;
 };
 
 /** pst_fwd_bytes() - scratch memory for these arguments */
@@ -88,9 +153,13 @@ void pst_fwd_set_store(struct pst_fwd *f, struct pst_store *s);
  * @tokens: [n], each below n_vocab
  * @n: 1..n_batch, and kv->n_used + n <= kv->n_ctx
  * @first_logits: logits are computed for tokens first_logits..n-1
+ * @predict_ahead: blocks whose experts are guessed and read ahead, 0 for none
+ * @predict_whole: the guess is all of a block's experts
  * @logits: called for each of those, in order, with [n_vocab] floats that are
  *	valid during the call; non-zero stops the pass with that value
  * @progress: layers done and all, called after each layer, may be NULL
+ * @stop: asked after each layer, may be NULL; true ends the pass with
+ *	-ECANCELED
  * @ctx: handed to both
  */
 struct pst_fwd_pass {
@@ -98,8 +167,11 @@ struct pst_fwd_pass {
 	const int32_t *tokens;
 	uint32_t n;
 	uint32_t first_logits;
+	uint32_t predict_ahead;
+	bool predict_whole;
 	int (*logits)(void *ctx, uint32_t token, const float *logits);
 	void (*progress)(void *ctx, uint32_t done, uint32_t all);
+	bool (*stop)(void *ctx);
 	void *ctx;
 };
 
@@ -111,5 +183,33 @@ struct pst_fwd_pass {
  */
 int pst_fwd_run(struct pst_fwd *f, const struct pst_fwd_pass *pass,
 		struct pst_diag *diag);
+
+/**
+ * pst_fwd_mac_rate() - multiplications per second on several tokens
+ *
+ * Multiplies one matrix of the trunk by as many tokens as an expert gets of a
+ * full batch, in scratch memory; takes milliseconds.  Return: 0 when there is
+ * no matrix.
+ */
+double pst_fwd_mac_rate(struct pst_fwd *f);
+
+/** pst_model_macs() - multiplications of a token in all layers */
+double pst_model_macs(const struct pst_model *m);
+
+/**
+ * struct pst_predict_stats - how good the guesses for one block were
+ * @said: experts guessed: as many as a token takes, each time
+ * @right: of these, chosen
+ * @wanted: experts chosen, whenever something had been guessed
+ */
+struct pst_predict_stats {
+	uint64_t said;
+	uint64_t right;
+	uint64_t wanted;
+};
+
+/** pst_fwd_predict_stats() - of decode, since creation */
+void pst_fwd_predict_stats(const struct pst_fwd *f, uint32_t layer,
+			   struct pst_predict_stats *out);
 
 #endif

@@ -5,7 +5,10 @@
 #ifndef PST_FWD_PRIV_H
 #define PST_FWD_PRIV_H
 
+#include <penstock/observe.h>
+
 #include "forward.h"
+#include "model_priv.h"
 
 /* Logits rows that are computed together: one sweep over the output matrix. */
 #define LOGITS_GROUP 8
@@ -20,30 +23,68 @@ struct act {
 	size_t stride;
 };
 
+/* What the observer is told at the end of a layer or a pass. */
+struct watch {
+	uint32_t first_pos; /* of the pass */
+	uint64_t pass_ns, layer_ns, experts_ns, logits_ns; /* when each began */
+	struct pst_store_stats before; /* of the layer */
+	struct pst_layer_sample sample;
+};
+
+/* Blocks that the predictor looks ahead at most. */
+#define PREDICT_AHEAD_MAX 2
+/* Classes of guesses by the margin of their logit. */
+#define PREDICT_BUCKETS 16
+
+/* What was guessed for one token of a block, until it has chosen. */
+struct predict_said {
+	uint32_t layer; /* UINT32_MAX: none */
+	uint32_t nr;
+	uint32_t *ids; /* [n_expert] best first */
+	uint8_t *bucket; /* [n_expert] */
+};
+
+/* See predict.c. */
+struct predict {
+	uint32_t ahead; /* blocks, 0: off */
+	bool whole; /* every expert of the next block will be wanted */
+	float *logits; /* [LOGITS_GROUP][n_expert] */
+	float *scores; /* [n_expert] */
+	float spread; /* decayed mean: best score less the last chosen's */
+	uint32_t *rank, *ids; /* [n_expert] */
+	bool *taken; /* [n_expert] by some token of the batch */
+	struct predict_said said[PREDICT_AHEAD_MAX];
+	uint64_t tried[PREDICT_BUCKETS], right[PREDICT_BUCKETS];
+	struct pst_predict_stats *stats; /* [n_layers] */
+};
+
 struct pst_fwd {
 	const struct pst_model *m;
 	const struct pst_kernels *k;
 	struct pst_pool *pool;
 	struct pst_store *store;
+	const struct pst_observer *observer; /* NULL for none */
+	struct watch w;
+	uint32_t n_used; /* experts of a token in the present layer */
 	uint32_t n_batch, n_ctx, n_workers;
 	struct pst_mem mem;
 
 	float *x; /* [n_batch][n_embd]: the residual stream */
-	struct act xn; /* [n_batch][n_embd]: normalised */
-	float *q, *kk, *v; /* [n_batch][heads * hd] */
-	struct act att; /* [n_batch][n_head * hd_v] */
-	float *cs; /* [n_batch][n_rot] */
-	float *tmp; /* [n_batch][n_embd] */
+	struct act xn; /* [n_batch][n_embd]: what a half reads */
+	float *tmp; /* [n_batch][n_embd]: what a half adds */
+	float *cs[PST_ROPES]; /* [n_batch][n_rot] */
 	float *scores; /* [n_workers][n_ctx + pad] */
 	float *scratch; /* [n_workers][scratch_stride] */
 	size_t scratch_stride, scores_stride;
+	uint8_t *work; /* of the half that runs; it lays it out itself */
 
-	struct act h; /* [n_pairs][ff]: gate, then silu(gate) * up */
+	struct act h; /* [n_pairs][ff]: gate, then glu(gate, up) */
 	float *up; /* [n_pairs][ff] */
 	float *contrib; /* [n_pairs][n_embd]: one row per token and expert */
 	size_t n_pairs;
 
 	float *router; /* [n_batch][n_expert] logits, then weights */
+	float *choice; /* [n_batch][n_expert] what the choice is made by */
 	uint32_t *sel; /* [n_batch][n_used] experts by rank */
 	float *sel_w; /* [n_batch][n_used] their weights */
 	uint32_t *pair_of; /* [n_batch][n_used] row of h and contrib */
@@ -55,12 +96,26 @@ struct pst_fwd {
 
 	float *logits; /* [LOGITS_GROUP][n_vocab] */
 	struct act out; /* [LOGITS_GROUP][n_embd] */
+	struct predict predict;
 };
 
 /* Experts computed in one job: enough for the threads, few enough that the
  * ring is served in between.
  */
 #define TAKE_MAX 8
+
+/* Hands out pieces of one region; with base NULL it only adds up. */
+struct carve {
+	uint8_t *base;
+	uint64_t at;
+};
+
+/** pst_carve() - the next @nr * @elem_bytes, aligned to 64 */
+void *pst_carve(struct carve *c, uint64_t nr, uint64_t elem_bytes);
+
+/** pst_carve_act() - activations: @rows of @width */
+void pst_carve_act(struct carve *c, struct act *a, uint64_t rows,
+		   uint64_t width);
 
 /* One product of a job: y[i][r] = w[r] . x[idx[i]] (+ bias). */
 struct lin_item {
@@ -96,29 +151,67 @@ struct pst_kact pst_act_row(const struct act *a, size_t row);
 /** pst_needs_q8() - does a product with this weight read quantised input? */
 bool pst_needs_q8(const struct pst_fwd *f, const struct pst_weight *w);
 
+/** pst_quantize_rows() - the quantised form of @n rows of @width */
+void pst_quantize_rows(struct pst_fwd *f, struct act *a, uint32_t width,
+		       uint32_t n);
+
 /** pst_norm_quantize() - out = rms(x) * w for @n rows, quantised if asked */
 void pst_norm_quantize(struct pst_fwd *f, const float *x, const float *w,
 		       struct act *out, uint32_t n, bool q8);
 
-/** pst_add_residual() - x += tmp for @n rows */
-void pst_add_residual(struct pst_fwd *f, uint32_t n);
+/** pst_half_enter() - xn = norm(x) for @n rows */
+void pst_half_enter(struct pst_fwd *f, const float *norm, uint32_t n);
 
-/** pst_attention() - x += attn_output(attention(qkv(rms(x)))) */
-void pst_attention(struct pst_fwd *f, const struct pst_fwd_pass *pass,
-		   uint32_t layer);
+/** pst_half_leave() - x += tmp, with the norm and scale that come before */
+void pst_half_leave(struct pst_fwd *f, const float *post_norm, uint32_t n);
 
-/** pst_ffn_run() - y[row + i] = down(silu(gate x) * up x) for all items */
+/**
+ * pst_glu() - what joins gate and up: h = glu(gate, up) in place of gate
+ * @u: may be changed
+ */
+void pst_glu(const struct pst_fwd *f, float *h, float *u, uint32_t n);
+
+/** pst_ffn_work() - lay out f->h and f->up for @rows rows of width @ff */
+void pst_ffn_work(struct pst_fwd *f, struct carve *c, uint64_t rows,
+		  uint32_t ff);
+
+/** pst_ffn_run() - y[row + i] = down(glu(gate x, up x)) for all items */
 void pst_ffn_run(struct pst_fwd *f, const struct ffn_item *items, uint32_t nr,
 		 float *y);
-
-/** pst_ffn_dense() - x += ffn(rms(x)) */
-void pst_ffn_dense(struct pst_fwd *f, uint32_t layer, uint32_t n);
 
 /** pst_router() - choose experts and weights for @n tokens */
 void pst_router(struct pst_fwd *f, uint32_t layer, uint32_t n);
 
-/** pst_moe() - x += sum over ranks of weight * expert(rms(x)) */
-int pst_moe(struct pst_fwd *f, uint32_t layer, uint32_t n,
-	    struct pst_diag *diag);
+/**
+ * pst_router_scores() - one token's logits to what the choice is made by
+ * @bias: [n_expert] added for the choice, or NULL
+ * @p: [n_expert] logits; probabilities afterwards
+ * @s: [n_expert] the scores; -INFINITY: out of the choice
+ */
+void pst_router_scores(const struct pst_fwd *f, const float *bias, float *p,
+		       float *s);
+
+/** pst_top_k() - indices of the @k largest, best first; ties: lower first */
+void pst_top_k(const float *p, uint32_t n, uint32_t k, uint32_t *sel);
+
+/** pst_predict() - tell the store what blocks after @layer will want */
+void pst_predict(struct pst_fwd *f, uint32_t layer, uint32_t n);
+
+/** pst_predict_score() - @layer has chosen: was the guess right? */
+void pst_predict_score(struct pst_fwd *f, uint32_t layer, uint32_t n);
+
+/*
+ * The observer's clocks, in the order of a pass; all return at once without
+ * one.  pst_observe_route() also applies a forced choice and sets n_used.
+ */
+void pst_observe_begin(struct pst_fwd *f, uint32_t first_pos);
+void pst_observe_layer_begin(struct pst_fwd *f, uint32_t layer);
+void pst_observe_attention_end(struct pst_fwd *f);
+void pst_observe_route(struct pst_fwd *f, uint32_t layer, uint32_t nr_tokens);
+void pst_observe_experts_begin(struct pst_fwd *f);
+void pst_observe_experts_end(struct pst_fwd *f);
+void pst_observe_layer_end(struct pst_fwd *f, uint32_t layer);
+void pst_observe_logits_begin(struct pst_fwd *f);
+void pst_observe_end(struct pst_fwd *f, uint32_t nr_tokens);
 
 #endif

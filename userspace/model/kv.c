@@ -1,51 +1,173 @@
 // SPDX-License-Identifier: MIT
 /*
- * The memory of keys and values.
+ * The memory of a sequence, laid out per block: all positions, or for a block
+ * with a window the last ones in a buffer that holds a window and a batch.
+ * When that is full, the positions that are still looked at move to its front:
+ * they stay in order and in one piece, so that a pass reads the same numbers
+ * in the same order whatever the buffer's size.
  */
 #include <errno.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "forward.h"
+#include "model_priv.h"
 
-static uint64_t half_bytes(const struct pst_hparams *hp, uint32_t hd,
-			   enum pst_kv_type type, uint32_t n_ctx)
+/* Positions that a block must hold. */
+static uint32_t positions(const struct pst_kv_shape *s,
+			  const struct pst_kv_args *args)
 {
-	uint64_t v = (uint64_t)hp->n_layers * hp->n_head_kv * hd *
-		     (type == PST_KV_F32 ? 4 : 2);
+	uint64_t n;
 
-	if (!pst_mul_u64(v, n_ctx, &v) || v > INT64_MAX / 4)
-		return UINT64_MAX;
-	return pst_align_up(v, 64);
+	if (!s->window)
+		return args->n_ctx;
+	/* A window's worth of free space: a move is paid by as many tokens. */
+	n = (uint64_t)s->window - 1 + PST_MAX(args->n_batch, s->window);
+	return (uint32_t)PST_MIN(n, (uint64_t)args->n_ctx);
 }
 
-uint64_t pst_kv_bytes(const struct pst_hparams *hp, enum pst_kv_type type,
-		      uint32_t n_ctx)
+/* Places a block's streams from *at on; false when that overflows. */
+static bool place(const struct pst_kv_args *args, struct pst_kv_layer *l,
+		  uint64_t *at)
 {
-	uint64_t k = half_bytes(hp, hp->hd_k, type, n_ctx);
-	uint64_t v = half_bytes(hp, hp->hd_v, type, n_ctx);
+	uint64_t elem = args->type == PST_KV_F32 ? 4 : 2;
 
-	if (k == UINT64_MAX || v == UINT64_MAX)
-		return UINT64_MAX;
-	return k + v;
+	l->cap = positions(&l->shape, args);
+	for (int i = 0; i < PST_KV_STREAMS; i++) {
+		uint64_t v = (uint64_t)l->shape.heads[i] * l->shape.width[i];
+
+		l->off_bytes[i] = *at;
+		if (!pst_mul_u64(v, elem * l->cap, &v) || v > INT64_MAX / 8)
+			return false;
+		*at += pst_align_up(v, 64);
+		if (*at > INT64_MAX / 4)
+			return false;
+	}
+	return true;
+}
+
+static bool place_layer(const struct pst_hparams *hp,
+			const struct pst_kv_args *args, uint32_t layer,
+			struct pst_kv_layer *l, uint64_t *at)
+{
+	hp->layer[layer].mixer->shape(hp, layer, &l->shape);
+	return place(args, l, at);
+}
+
+uint64_t pst_kv_bytes(const struct pst_hparams *hp,
+		      const struct pst_kv_args *args)
+{
+	uint64_t at = 0;
+
+	for (uint32_t i = 0; i < hp->n_layers; i++) {
+		struct pst_kv_layer l = { 0 };
+
+		if (!place_layer(hp, args, i, &l, &at))
+			return UINT64_MAX;
+	}
+	return at;
+}
+
+uint64_t pst_kv_read_bytes(const struct pst_hparams *hp, enum pst_kv_type type,
+			   uint32_t layer, uint32_t depth)
+{
+	struct pst_kv_shape s = { 0 };
+	uint64_t n = 0;
+
+	hp->layer[layer].mixer->shape(hp, layer, &s);
+	for (int i = 0; i < PST_KV_STREAMS; i++)
+		n += (uint64_t)s.heads[i] * s.width[i];
+	if (s.window)
+		depth = PST_MIN(depth, s.window);
+	return n * depth * (type == PST_KV_F32 ? 4 : 2);
 }
 
 int pst_kv_init(struct pst_kv *kv, const struct pst_hparams *hp,
 		const struct pst_kv_args *args, struct pst_diag *diag)
 {
-	struct pst_mem_args want = {
-		.size_bytes = pst_kv_bytes(hp, args->type, args->n_ctx),
-		.want = args->huge,
-		.node = args->node,
-	};
+	struct pst_mem_args want = { .size_bytes = pst_kv_bytes(hp, args),
+				     .want = args->huge,
+				     .node = args->node };
+	uint64_t at = 0;
+	int rc;
 
 	memset(kv, 0, sizeof(*kv));
 	kv->type = args->type;
 	kv->n_ctx = args->n_ctx;
-	kv->v_off_bytes = half_bytes(hp, hp->hd_k, args->type, args->n_ctx);
-	return pst_mem_map(&want, &kv->mem, diag);
+	kv->nr_layers = hp->n_layers;
+	kv->layers = pst_calloc(hp->n_layers, sizeof(*kv->layers));
+	if (!kv->layers)
+		return pst_diag_set(diag, -ENOMEM, "out of memory");
+	rc = pst_mem_map(&want, &kv->mem, diag);
+	if (rc) {
+		pst_kv_fini(kv);
+		return rc;
+	}
+	for (uint32_t i = 0; i < hp->n_layers; i++)
+		place_layer(hp, args, i, &kv->layers[i], &at);
+	return 0;
 }
 
 void pst_kv_fini(struct pst_kv *kv)
 {
 	pst_mem_unmap(&kv->mem);
+	free(kv->layers);
+	kv->layers = NULL;
+}
+
+/* The oldest position that a token at @pos looks at. */
+static uint32_t oldest(const struct pst_kv_layer *l, uint32_t pos)
+{
+	uint32_t back = l->shape.window - 1;
+
+	return l->shape.window && pos > back ? pos - back : 0;
+}
+
+uint32_t pst_kv_truncate(struct pst_kv *kv, uint32_t n)
+{
+	if (n >= kv->n_used)
+		return kv->n_used;
+	for (uint32_t i = 0; i < kv->nr_layers; i++)
+		if (kv->layers[i].base > oldest(&kv->layers[i], n))
+			n = 0;
+	for (uint32_t i = 0; !n && i < kv->nr_layers; i++)
+		kv->layers[i].base = 0;
+	kv->n_used = n;
+	return n;
+}
+
+uint8_t *pst_kv_at(const struct pst_kv *kv, uint32_t layer, uint32_t stream,
+		   uint32_t head, uint32_t pos)
+{
+	const struct pst_kv_layer *l = &kv->layers[layer];
+	uint64_t row = (uint64_t)head * l->cap + (pos - l->base);
+
+	return (uint8_t *)kv->mem.addr + l->off_bytes[stream] +
+	       row * l->shape.width[stream] * pst_kv_elem(kv);
+}
+
+/* Drops the positions before @base. */
+static void move_layer(struct pst_kv *kv, uint32_t layer, uint32_t base)
+{
+	struct pst_kv_layer *l = &kv->layers[layer];
+	uint64_t rows = kv->n_used - base;
+
+	for (uint32_t s = 0; s < PST_KV_STREAMS; s++) {
+		uint64_t bytes = rows * l->shape.width[s] * pst_kv_elem(kv);
+
+		for (uint32_t h = 0; h < l->shape.heads[s]; h++)
+			memmove(pst_kv_at(kv, layer, s, h, l->base),
+				pst_kv_at(kv, layer, s, h, base), bytes);
+	}
+	l->base = base;
+}
+
+void pst_kv_room(struct pst_kv *kv, uint32_t n)
+{
+	for (uint32_t i = 0; i < kv->nr_layers; i++) {
+		struct pst_kv_layer *l = &kv->layers[i];
+
+		if (kv->n_used + n - l->base > l->cap)
+			move_layer(kv, i, oldest(l, kv->n_used));
+	}
 }

@@ -136,16 +136,27 @@ void pst_norm_quantize(struct pst_fwd *f, const float *x, const float *w,
 	pst_pool_run(f->pool, norm_chunk, &j, n);
 }
 
-static void add_chunk(void *ctx, uint32_t t, uint32_t worker)
+struct quantize_job {
+	struct pst_fwd *f;
+	struct act *a;
+	uint32_t width;
+};
+
+static void quantize_chunk(void *ctx, uint32_t t, uint32_t worker)
 {
-	struct pst_fwd *f = ctx;
-	uint32_t n = f->m->hp.n_embd;
+	const struct quantize_job *j = ctx;
+	struct act *a = j->a;
+	size_t b = t * (a->stride / PST_K_QBLOCK);
 
 	(void)worker;
-	f->k->add(f->x + (size_t)t * n, f->tmp + (size_t)t * n, n);
+	j->f->k->quantize(a->q8 + t * a->stride, a->d + b, a->sum + b,
+			  a->f32 + t * a->stride, j->width);
 }
 
-void pst_add_residual(struct pst_fwd *f, uint32_t n)
+void pst_quantize_rows(struct pst_fwd *f, struct act *a, uint32_t width,
+		       uint32_t n)
 {
-	pst_pool_run(f->pool, add_chunk, f, n);
+	struct quantize_job j = { .f = f, .a = a, .width = width };
+
+	pst_pool_run(f->pool, quantize_chunk, &j, n);
 }

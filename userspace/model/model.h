@@ -2,9 +2,9 @@
 /*
  * model: what the keys and tensors of a GGUF mean, and the layers' arithmetic.
  *
- * A family is a row in arch.c; its layers are made of the shared kinds here
- * (linear, attention, ffn, moe, norm, rope).  Where experts are and how they
- * come is the store's business; where time goes is the engine's.
+ * A family is a row in a file arch_<family>.c; its blocks are made of shared
+ * kinds: a mixer (mixer_<kind>.c) and an ffn (ffn_<kind>.c).  Where experts are
+ * and how they come is the store's business; where time goes is the engine's.
  */
 #ifndef PST_MODEL_H
 #define PST_MODEL_H
@@ -16,46 +16,49 @@
 #include "pst_kernels.h"
 #include "store.h"
 
+/* Blocks of the deepest model that is accepted. */
+#define PST_MAX_LAYERS 512
+/* Matrices of a block besides its experts. */
+#define PST_MAX_MATS 32
+/* Experts of a block at most. */
+#define PST_MAX_EXPERTS 1024
+/* Kinds of rotation that the blocks of one model may use. */
+#define PST_ROPES 2
+/* pst_layer_hp.rope of a block without rotation. */
+#define PST_ROPE_NONE 0xff
+
 enum pst_rope_style {
 	PST_ROPE_NORM,
 	PST_ROPE_NEOX
+};
+enum pst_rope_scaling {
+	PST_ROPE_SCALE_NONE,
+	PST_ROPE_SCALE_LINEAR,
+	PST_ROPE_SCALE_YARN
 };
 enum pst_qk_norm {
 	PST_QK_NORM_NONE,
 	PST_QK_NORM_HEAD,
 	PST_QK_NORM_FULL
 };
-enum pst_experts {
-	PST_EXPERTS_NONE,
-	PST_EXPERTS_OPTIONAL,
-	PST_EXPERTS_ALWAYS
-};
 
 /* How router logits become weights; the numbers of expert_gating_func. */
 enum pst_gating {
-	PST_GATING_SOFTMAX = 1
+	PST_GATING_SOFTMAX = 1,
+	PST_GATING_SIGMOID = 2,
+	PST_GATING_SOFTMAX_CHOSEN = 3, /* softmax over the chosen logits */
+	PST_GATING_SQRT_SOFTPLUS = 4
 };
 
-/**
- * struct pst_arch - one model family: a row of the table in arch.c
- * @name: general.architecture
- * @rope: which elements form a rotated pair
- * @qk_norm: RMS norm on q and k: none, per head, or over the whole projection
- * @qkv_bias: attn_{q,k,v}.bias must be there (elsewhere they are optional)
- * @experts: whether blocks have routed experts
- * @ff_is_expert: feed_forward_length is the width of one expert when
- *	expert_feed_forward_length is missing
- * @norm_topk: the selected experts' weights are made to sum to one
- */
-struct pst_arch {
-	const char *name;
-	enum pst_rope_style rope;
-	enum pst_qk_norm qk_norm;
-	bool qkv_bias;
-	enum pst_experts experts;
-	bool ff_is_expert;
-	bool norm_topk;
+/* How gate and up become the input of down; see glu.c. */
+enum pst_glu {
+	PST_GLU_SWIGLU,
+	PST_GLU_SWIGLU_OAI
 };
+
+struct pst_arch;
+struct pst_mixer;
+struct pst_ffn;
 
 /** pst_arch_find() - by general.architecture, NULL when there is no row */
 const struct pst_arch *pst_arch_find(const char *name, uint64_t len);
@@ -63,20 +66,19 @@ const struct pst_arch *pst_arch_find(const char *name, uint64_t len);
 /** pst_arch_at() - row @i, NULL past the last */
 const struct pst_arch *pst_arch_at(uint32_t i);
 
-enum pst_rope_scaling {
-	PST_ROPE_SCALE_NONE,
-	PST_ROPE_SCALE_LINEAR,
-	PST_ROPE_SCALE_YARN
-};
+/** pst_arch_name() - general.architecture of a row */
+const char *pst_arch_name(const struct pst_arch *arch);
 
 /**
  * struct pst_rope_params - rotary position embedding
+ * @style: which elements form a rotated pair
  * @n_rot: leading elements of a head that are rotated, even
  * @base: theta_i = pos * base^(-2i / n_rot)
  * @factor: context extension, 1 for none
  * @ctx_orig: context length before the extension
  */
 struct pst_rope_params {
+	enum pst_rope_style style;
 	uint32_t n_rot;
 	float base;
 	enum pst_rope_scaling scaling;
@@ -89,35 +91,84 @@ struct pst_rope_params {
 };
 
 /**
- * struct pst_hparams - the numbers of a model, all validated
- * @n_layers: blocks that are executed
- * @n_embd: width of the residual stream
+ * struct pst_layer_hp - the numbers and kinds of one block
+ * @mixer: how its tokens look at each other
+ * @ffn: what each token goes through by itself
  * @n_head: query heads, a multiple of @n_head_kv
  * @hd_k: length of a query and key head; @hd_v: of a value head
+ * @window: positions that a token sees, itself included; 0: all before it
+ * @rope: index of pst_hparams.rope, or PST_ROPE_NONE
  * @n_ff: width of a dense feed-forward block, 0 when there is none
- * @n_expert: routed experts of a block, 0 for a dense model
- * @n_expert_used: experts per token, 1..@n_expert
- * @n_ff_exp: width of one expert
- * @w_scale: multiplies the experts' weights, 1 for none
  */
-struct pst_hparams {
-	uint32_t n_layers;
-	uint32_t n_embd;
+struct pst_layer_hp {
+	const struct pst_mixer *mixer;
+	const struct pst_ffn *ffn;
 	uint32_t n_head;
 	uint32_t n_head_kv;
 	uint32_t hd_k;
 	uint32_t hd_v;
+	uint32_t window;
+	uint32_t rope;
 	uint32_t n_ff;
+};
+
+/**
+ * struct pst_router_hp - how experts are chosen and weighed
+ * @gating: what makes probabilities of the logits
+ * @bias: blk.N.exp_probs_b: added for the choice, never to the weights
+ * @n_group: consecutive groups of experts; 0 or 1 for none
+ * @n_group_used: groups whose experts may be chosen
+ * @norm: the chosen experts' weights are made to sum to one
+ * @scale: multiplies the weights after that, 1 for none
+ */
+struct pst_router_hp {
+	enum pst_gating gating;
+	enum pst_need {
+		PST_NEVER,
+		PST_OPTIONAL,
+		PST_REQUIRED
+	} bias;
+	uint32_t n_group;
+	uint32_t n_group_used;
+	bool norm;
+	float scale;
+};
+
+/**
+ * struct pst_hparams - the numbers of a model, all validated
+ * @n_layers: blocks that are executed
+ * @n_embd: width of the residual stream
+ * @attn_scale: multiplies q.k
+ * @embd_scale: multiplies the embeddings; @residual_scale: what a block adds;
+ *	@logit_scale: the logits; each 1 for none
+ * @logit_softcap: logits become cap * tanh(logit / cap), 0 for none
+ * @rope: [nr_ropes]
+ * @n_expert: routed experts of a block, 0 for a dense model
+ * @n_expert_used: experts per token, 1..@n_expert
+ * @n_ff_exp: width of one expert
+ * @n_ff_shexp: width of the shared expert of a block with experts, 0 for none
+ * @layer: [n_layers]
+ */
+struct pst_hparams {
+	uint32_t n_layers;
+	uint32_t n_embd;
 	uint32_t n_vocab;
 	uint32_t n_ctx_train;
 	float eps;
 	float attn_scale;
-	struct pst_rope_params rope;
+	float embd_scale;
+	float residual_scale;
+	float logit_scale;
+	float logit_softcap;
+	struct pst_rope_params rope[PST_ROPES];
+	uint32_t nr_ropes;
 	uint32_t n_expert;
 	uint32_t n_expert_used;
 	uint32_t n_ff_exp;
-	bool norm_topk;
-	float w_scale;
+	uint32_t n_ff_shexp;
+	struct pst_router_hp router;
+	enum pst_glu glu;
+	struct pst_layer_hp layer[PST_MAX_LAYERS];
 };
 
 /**
@@ -146,22 +197,54 @@ struct pst_weight {
 };
 
 /**
- * struct pst_layer - one block
- * @router: {n_embd, n_expert}; n_out is 0 in a dense block
+ * struct pst_gqa - the weights of grouped-query attention
+ * @q_norm, @k_norm: [hd_k], or the whole projection; NULL when not there
+ * @sinks: [n_head] logits that only weigh in the softmax's sum, or NULL
+ */
+struct pst_gqa {
+	struct pst_weight wq, wk, wv, wo;
+	const float *q_norm;
+	const float *k_norm;
+	const float *sinks;
+};
+
+/**
+ * struct pst_moe - the weights of a block with experts that every token needs
+ * @router: {n_embd, n_expert}
+ * @choice_bias: [n_expert], added for the choice only, or NULL
+ * @sh_gate, @sh_up, @sh_down: the shared expert; n_out is 0 without one
+ * @sh_router: [n_embd]: sigmoid(sh_router . x) multiplies it, or NULL
+ * @fused_gate_up: an expert's part 0 holds gate rows, then up rows
+ */
+struct pst_moe {
+	struct pst_weight router;
+	const float *choice_bias;
+	struct pst_weight sh_gate, sh_up, sh_down;
+	const float *sh_router;
+	bool fused_gate_up;
+};
+
+/**
+ * struct pst_layer - one block: what its mixer and its ffn bound
+ * @attn_norm, @ffn_norm: [n_embd], before the two halves
+ * @attn_post_norm, @ffn_post_norm: after them, before the sum, or NULL
  * @gate, @up, @down: the dense block's matrices, or the shape of one expert's
  *	(data stays NULL: it comes from the store; scale is [n_expert] and bias
  *	[n_expert][n_out] then)
- * @fused_gate_up: an expert's part 0 holds gate rows, then up rows
+ * @mats: [nr_mats] the matrices that every token passes, experts left out
  */
 struct pst_layer {
 	const float *attn_norm;
-	const float *q_norm;
-	const float *k_norm;
+	const float *attn_post_norm;
 	const float *ffn_norm;
-	struct pst_weight wq, wk, wv, wo;
-	struct pst_weight router;
+	const float *ffn_post_norm;
+	union {
+		struct pst_gqa gqa;
+	};
 	struct pst_weight gate, up, down;
-	bool fused_gate_up;
+	struct pst_moe moe;
+	const struct pst_weight *mats[PST_MAX_MATS];
+	uint32_t nr_mats;
 };
 
 /* A pointer that is filled in when the trunk has been loaded. */
@@ -194,7 +277,8 @@ struct pst_model {
 	struct pst_weight tok_embd;
 	struct pst_weight output;
 	const float *output_norm;
-	const float *rope_freqs; /* [n_rot / 2] or NULL */
+	const float *rope_freqs[PST_ROPES]; /* [n_rot / 2] or NULL */
+	uint32_t widest; /* longest row of any matrix, in weights */
 
 	struct pst_trunk_ref *refs;
 	uint32_t nr_refs, cap_refs;

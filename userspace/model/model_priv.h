@@ -1,11 +1,254 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Private to model/.
+ * Private to model/: what a family's row says, how keys are read and tensors
+ * bound.  Everything here runs once, when a model is opened.
  */
 #ifndef PST_MODEL_PRIV_H
 #define PST_MODEL_PRIV_H
 
 #include "model.h"
+
+enum pst_experts {
+	PST_EXPERTS_NONE,
+	PST_EXPERTS_OPTIONAL,
+	PST_EXPERTS_ALWAYS
+};
+
+struct pst_keys;
+struct pst_binder;
+
+/**
+ * struct pst_arch - one model family: a row, alone in its file with its hook
+ * @name: general.architecture
+ * @rope: which elements form a rotated pair
+ * @qk_norm: RMS norm on q and k: none, per head, or over the whole projection
+ * @qk_norm_need: whether the norm's tensors must be there; 0 stands for yes
+ * @qkv_bias: attn_{q,k,v}.bias must be there (elsewhere they are optional)
+ * @sinks: attn_sinks must be there
+ * @experts: whether blocks have routed experts
+ * @ff_is_expert: feed_forward_length is the width of one expert when
+ *	expert_feed_forward_length is missing
+ * @gating: how logits become weights when the file does not say; 0: softmax
+ * @gatings: bits 1 << enum pst_gating that a file may ask for besides
+ * @choice_bias: whether blocks have exp_probs_b
+ * @norm_topk: the chosen experts' weights are made to sum to one
+ * @shared_expert: blocks with experts have a shared one where the keys give it
+ *	a width
+ * @shared_gated: ffn_gate_inp_shexp weighs it
+ * @groups: experts may be chosen by groups
+ * @nextn: the file may end in prediction blocks, which are left out
+ * @glu: what joins gate and up
+ * @ffn_norm: name of the norm before the feed-forward half; NULL: "ffn_norm"
+ * @attn_post_norm, @ffn_post_norm: norms after the two halves; NULL: none
+ * @reads: names of keys that @keys computes with: they are refused in other
+ *	families; NULL-terminated
+ * @keys: reads the family's own keys and says what kind each block is; NULL
+ *	when the defaults (grouped-query attention over all positions, experts
+ *	in every block) hold
+ */
+struct pst_arch {
+	const char *name;
+	enum pst_rope_style rope;
+	enum pst_qk_norm qk_norm;
+	enum pst_need qk_norm_need;
+	bool qkv_bias;
+	bool sinks;
+	enum pst_experts experts;
+	bool ff_is_expert;
+	enum pst_gating gating;
+	uint32_t gatings;
+	enum pst_need choice_bias;
+	bool norm_topk;
+	bool shared_expert;
+	bool shared_gated;
+	bool groups;
+	bool nextn;
+	enum pst_glu glu;
+	const char *ffn_norm;
+	const char *attn_post_norm;
+	const char *ffn_post_norm;
+	const char *const *reads;
+	void (*keys)(struct pst_keys *r, struct pst_hparams *hp);
+};
+
+/** pst_arch_reads() - does the row's hook read this key itself? */
+bool pst_arch_reads(const struct pst_arch *arch, const char *key);
+
+/* keys.c: typed reading.  The first failure is kept, later reads do nothing. */
+
+/**
+ * struct pst_keys - the keys of a model while they are read
+ * @n_blocks: blocks in the file, the left-out ones included; 0 until known
+ * @key: full name of the key that was read last
+ * @rc: the first failure
+ */
+struct pst_keys {
+	const struct pst_gguf *g;
+	const struct pst_arch *arch;
+	struct pst_diag *diag;
+	uint32_t n_blocks;
+	char key[128];
+	int rc;
+};
+
+/** pst_keys_name() - make "<arch>.<name>" the key that a failure names */
+const char *pst_keys_name(struct pst_keys *r, const char *name);
+
+/** pst_keys_fail() - the last key is malformed: "key K <what>", -EBADMSG */
+void pst_keys_fail(struct pst_keys *r, const char *what);
+
+/** pst_keys_unsupported() - valid, but cannot be run: -ENOTSUP */
+void pst_keys_unsupported(struct pst_keys *r, const char *what);
+
+/**
+ * pst_keys_u32() - an integer in [lo, hi], the same for all blocks
+ *
+ * An array of one value per block is taken when all are equal.
+ * Return: whether it was there and good; *out is untouched otherwise.
+ */
+bool pst_keys_u32(struct pst_keys *r, const char *name, uint32_t lo,
+		  uint32_t hi, uint32_t *out);
+
+/** pst_keys_need_u32() - the same, but it must be there */
+void pst_keys_need_u32(struct pst_keys *r, const char *name, uint32_t lo,
+		       uint32_t hi, uint32_t *out);
+
+/**
+ * pst_keys_u32s() - an integer for each block, or one for all of them
+ * @out: [PST_MAX_LAYERS], filled for n_blocks
+ */
+bool pst_keys_u32s(struct pst_keys *r, const char *name, uint32_t lo,
+		   uint32_t hi, uint32_t *out);
+
+/**
+ * pst_keys_flags() - a bool or an integer for each block
+ * @out: [PST_MAX_LAYERS], 0 or 1, filled for n_blocks
+ */
+bool pst_keys_flags(struct pst_keys *r, const char *name, uint32_t *out);
+
+/** pst_keys_f32() - a finite float; Return: as pst_keys_u32() */
+bool pst_keys_f32(struct pst_keys *r, const char *name, float *out);
+bool pst_keys_str(struct pst_keys *r, const char *name, struct pst_str *out);
+bool pst_keys_bool(struct pst_keys *r, const char *name, bool *out);
+
+/* hparams.c: groups of keys that several families share; for pst_arch.keys. */
+
+/**
+ * pst_keys_window() - sliding windows on some blocks
+ * @period: of the pattern, when the file has no sliding_window_pattern: block
+ *	i has the window unless i % period == period - 1; 0: all blocks
+ */
+void pst_keys_window(struct pst_keys *r, struct pst_hparams *hp,
+		     uint32_t period);
+
+/** pst_keys_leading_dense() - the first blocks have no experts */
+void pst_keys_leading_dense(struct pst_keys *r, struct pst_hparams *hp);
+
+/* binder.c: tensors of a block, checked and remembered.  The
+ * first failure is kept, later steps do nothing.
+ */
+
+/**
+ * struct pst_binder - the tensors of a model while they are bound
+ * @layer: the block that is bound
+ * @name: full name of the tensor that was looked at last
+ * @rc: the first failure
+ */
+struct pst_binder {
+	struct pst_model *m;
+	const struct pst_kernels *k;
+	struct pst_diag *diag;
+	uint32_t layer;
+	char name[96];
+	int rc;
+};
+
+/** pst_bind_has() - is blk.N.<name> there? */
+bool pst_bind_has(struct pst_binder *b, const char *name);
+
+/** pst_bind_global_vec() - a vector outside the blocks, by its full name */
+bool pst_bind_global_vec(struct pst_binder *b, const char *name, uint64_t n,
+			 bool required, const float **dst);
+bool pst_bind_global_mat(struct pst_binder *b, const char *name, uint32_t n_in,
+			 uint32_t n_out, bool required, struct pst_weight *w);
+
+/** pst_bind_fail() - "tensor '<the last one>' <what>" */
+void pst_bind_fail(struct pst_binder *b, int err, const char *what);
+
+/**
+ * pst_bind_vec() - an F32 vector, blk.N.<name>
+ * @name: with its ".weight" or ".bias"
+ *
+ * Return: whether it is there; *dst is filled in when the trunk is loaded.
+ */
+bool pst_bind_vec(struct pst_binder *b, const char *name, uint64_t n,
+		  bool required, const float **dst);
+
+/**
+ * pst_bind_mat() - a matrix {n_in, n_out}: blk.N.<name>.weight, with its
+ * optional .scale and .bias
+ */
+void pst_bind_mat(struct pst_binder *b, const char *name, uint32_t n_in,
+		  uint32_t n_out, struct pst_weight *w);
+
+/**
+ * pst_bind_split() - one matrix whose rows are those of several
+ * @w: [nr], their n_out set
+ *
+ * blk.N.<name>.weight with optional .scale and .bias.
+ */
+void pst_bind_split(struct pst_binder *b, const char *name, uint32_t n_in,
+		    struct pst_weight *const *w, uint32_t nr);
+
+/**
+ * pst_bind_experts() - one matrix of all experts {n_in, n_out, n_expert}
+ *
+ * Its shape goes to @w, its place to the store's table.  Return: whether it is
+ * there.
+ */
+bool pst_bind_experts(struct pst_binder *b, const char *name, uint32_t n_in,
+		      uint32_t n_out, bool required, struct pst_weight *w);
+
+/* The two halves of a block.  Both read the normalised f->xn and leave their
+ * sum in f->tmp; residual.c does what comes before and after.
+ */
+
+struct pst_fwd;
+struct pst_fwd_pass;
+struct pst_kv_shape;
+
+/**
+ * struct pst_mixer - a kind of token mixer, all of it in mixer_<kind>.c
+ * @bind: its tensors into the layer
+ * @shape: what it remembers of each position (pre-set to nothing)
+ * @work_bytes: scratch memory for a pass through this block
+ * @run: the pass; cannot fail
+ */
+struct pst_mixer {
+	const char *name;
+	void (*bind)(struct pst_binder *b, struct pst_layer *l);
+	void (*shape)(const struct pst_hparams *hp, uint32_t layer,
+		      struct pst_kv_shape *out);
+	uint64_t (*work_bytes)(const struct pst_fwd *f, uint32_t layer);
+	void (*run)(struct pst_fwd *f, const struct pst_fwd_pass *pass,
+		    uint32_t layer);
+};
+
+/**
+ * struct pst_ffn - a kind of feed-forward half, in ffn_<kind>.c
+ * @run: Return: 0 or the error of an expert's read
+ */
+struct pst_ffn {
+	const char *name;
+	void (*bind)(struct pst_binder *b, struct pst_layer *l);
+	uint64_t (*work_bytes)(const struct pst_fwd *f, uint32_t layer);
+	int (*run)(struct pst_fwd *f, const struct pst_fwd_pass *pass,
+		   uint32_t layer, struct pst_diag *diag);
+};
+
+extern const struct pst_mixer pst_mixer_gqa;
+extern const struct pst_ffn pst_ffn_dense;
+extern const struct pst_ffn pst_ffn_moe;
 
 /** pst_model_add_ref() - remember a pointer to fill in once the trunk is read */
 int pst_model_add_ref(struct pst_model *m, const struct pst_gguf_tensor *t,

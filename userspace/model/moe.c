@@ -3,17 +3,77 @@
  * The mixture-of-experts block over a batch: the union of the batch's experts
  * is wanted once from the store; each expert is computed for all its tokens as
  * soon as it is there; contributions are summed by rank, so that the order of
- * arrival leaves no trace in the result.
+ * arrival leaves no trace in the result.  A shared expert, which every token
+ * takes, is computed while the others come.
  */
+#include <errno.h>
+#include <math.h>
 #include <string.h>
 
 #include "fwd_priv.h"
+
+/* Gate rows, then up rows, of each expert in one tensor.  A scale or bias of
+ * such a tensor would have to be split as well; no family has one.
+ */
+static bool bind_fused(struct pst_binder *b, struct pst_layer *l)
+{
+	static const char *const extras[] = { "ffn_gate_up_exps.scale",
+					      "ffn_gate_up_exps.bias" };
+	const struct pst_hparams *hp = &b->m->hp;
+
+	for (size_t i = 0; i < PST_ARRAY_SIZE(extras); i++)
+		if (pst_bind_has(b, extras[i]))
+			pst_bind_fail(b, -ENOTSUP, "is not supported");
+	if (!pst_bind_experts(b, "ffn_gate_up_exps", hp->n_embd,
+			      2 * hp->n_ff_exp, false, &l->gate))
+		return false;
+	l->moe.fused_gate_up = true;
+	l->gate.n_out = hp->n_ff_exp;
+	l->up = l->gate;
+	return true;
+}
+
+static void bind_shared(struct pst_binder *b, struct pst_moe *m)
+{
+	uint32_t n = b->m->hp.n_embd, ff = b->m->hp.n_ff_shexp;
+
+	if (!ff)
+		return;
+	pst_bind_mat(b, "ffn_gate_shexp", n, ff, &m->sh_gate);
+	pst_bind_mat(b, "ffn_up_shexp", n, ff, &m->sh_up);
+	pst_bind_mat(b, "ffn_down_shexp", ff, n, &m->sh_down);
+	if (b->m->arch->shared_gated)
+		pst_bind_vec(b, "ffn_gate_inp_shexp.weight", n, true,
+			     &m->sh_router);
+}
+
+static void bind(struct pst_binder *b, struct pst_layer *l)
+{
+	const struct pst_hparams *hp = &b->m->hp;
+
+	pst_bind_mat(b, "ffn_gate_inp", hp->n_embd, hp->n_expert,
+		     &l->moe.router);
+	if (hp->router.bias != PST_NEVER)
+		pst_bind_vec(b, "exp_probs_b.bias", hp->n_expert,
+			     hp->router.bias == PST_REQUIRED,
+			     &l->moe.choice_bias);
+	if (!bind_fused(b, l)) {
+		pst_bind_experts(b, "ffn_gate_exps", hp->n_embd, hp->n_ff_exp,
+				 true, &l->gate);
+		pst_bind_experts(b, "ffn_up_exps", hp->n_embd, hp->n_ff_exp,
+				 true, &l->up);
+	}
+	pst_bind_experts(b, "ffn_down_exps", hp->n_ff_exp, hp->n_embd, true,
+			 &l->down);
+	bind_shared(b, &l->moe);
+	b->m->nr_moe_layers++;
+}
 
 /* Sort (token, rank) pairs by expert: rows of one expert are neighbours. */
 static uint32_t group_by_expert(struct pst_fwd *f, uint32_t n)
 {
 	const struct pst_hparams *hp = &f->m->hp;
-	uint32_t nr_pairs = n * hp->n_expert_used, nr_ids = 0;
+	uint32_t nr_pairs = n * f->n_used, nr_ids = 0;
 	uint32_t *first = f->first;
 
 	memset(first, 0, (hp->n_expert + 1) * sizeof(*first));
@@ -28,7 +88,7 @@ static uint32_t group_by_expert(struct pst_fwd *f, uint32_t n)
 		uint32_t row = first[f->sel[i]]++;
 
 		f->pair_of[i] = row;
-		f->tok_of[row] = i / hp->n_expert_used;
+		f->tok_of[row] = i / f->n_used;
 	}
 	/* first[e] has advanced to the end of e: shift back. */
 	memmove(first + 1, first, hp->n_expert * sizeof(*first));
@@ -54,7 +114,7 @@ static void make_item(const struct pst_fwd *f, const struct pst_layer *l,
 	it->up = l->up;
 	it->down = l->down;
 	pick_expert(&it->gate, e->expert, e->part[0]);
-	if (l->fused_gate_up) {
+	if (l->moe.fused_gate_up) {
 		pick_expert(&it->up, e->expert,
 			    e->part[0] + l->gate.n_out * l->gate.row_bytes);
 		pick_expert(&it->down, e->expert, e->part[1]);
@@ -67,13 +127,32 @@ static void make_item(const struct pst_fwd *f, const struct pst_layer *l,
 	it->idx = f->tok_of + it->row;
 }
 
-static int run_experts(struct pst_fwd *f, uint32_t layer, uint32_t nr_ids,
-		       struct pst_diag *diag)
+/* tmp = the shared expert, or zero. */
+static void run_shared(struct pst_fwd *f, const struct pst_layer *l, uint32_t n)
+{
+	const struct pst_moe *m = &l->moe;
+	struct carve c = { .base = f->work };
+	struct ffn_item it = {
+		.gate = m->sh_gate, .up = m->sh_up, .down = m->sh_down, .nr = n
+	};
+
+	if (m->sh_gate.n_out) {
+		pst_ffn_work(f, &c, f->n_batch, m->sh_gate.n_out);
+		pst_ffn_run(f, &it, 1, f->tmp);
+	}
+	c.at = 0;
+	pst_ffn_work(f, &c, f->n_pairs, l->gate.n_out);
+}
+
+static int run_experts(struct pst_fwd *f, uint32_t layer, uint32_t n,
+		       uint32_t nr_ids, struct pst_diag *diag)
 {
 	const struct pst_layer *l = &f->m->layers[layer];
 	int nr;
 
 	pst_store_begin(f->store, layer, f->ids, nr_ids);
+	pst_predict(f, layer, n);
+	run_shared(f, l, n);
 	while ((nr = pst_store_take(f->store, f->taken, TAKE_MAX, true, diag)) >
 	       0) {
 		for (int i = 0; i < nr; i++)
@@ -86,39 +165,88 @@ static int run_experts(struct pst_fwd *f, uint32_t layer, uint32_t nr_ids,
 	return nr;
 }
 
+/* How much of the shared expert a token takes. */
+static float shared_weight(const struct pst_fwd *f, const float *w, uint32_t t)
+{
+	const float *x = f->xn.f32 + t * f->xn.stride;
+	double sum = 0.0;
+
+	for (uint32_t i = 0; i < f->m->hp.n_embd; i++)
+		sum += (double)w[i] * (double)x[i];
+	return (float)(1.0 / (1.0 + exp(-sum)));
+}
+
+struct combine_job {
+	struct pst_fwd *f;
+	const struct pst_moe *m;
+};
+
 static void combine_chunk(void *ctx, uint32_t t, uint32_t worker)
 {
-	struct pst_fwd *f = ctx;
+	const struct combine_job *j = ctx;
+	struct pst_fwd *f = j->f;
 	const struct pst_hparams *hp = &f->m->hp;
-	size_t at = (size_t)t * hp->n_expert_used;
+	size_t at = (size_t)t * f->n_used;
 	float *sum = f->tmp + (size_t)t * hp->n_embd;
 
 	(void)worker;
-	memset(sum, 0, hp->n_embd * sizeof(*sum));
-	for (uint32_t r = 0; r < hp->n_expert_used; r++)
+	if (!j->m->sh_gate.n_out) {
+		memset(sum, 0, hp->n_embd * sizeof(*sum));
+	} else if (j->m->sh_router) {
+		float w = shared_weight(f, j->m->sh_router, t);
+
+		for (uint32_t i = 0; i < hp->n_embd; i++)
+			sum[i] *= w;
+	}
+	for (uint32_t r = 0; r < f->n_used; r++)
 		f->k->axpy(sum, f->sel_w[at + r],
 			   f->contrib + (size_t)f->pair_of[at + r] * hp->n_embd,
 			   hp->n_embd);
-	f->k->add(f->x + (size_t)t * hp->n_embd, sum, hp->n_embd);
 }
 
-int pst_moe(struct pst_fwd *f, uint32_t layer, uint32_t n,
-	    struct pst_diag *diag)
+static uint64_t work_bytes(const struct pst_fwd *f, uint32_t layer)
 {
 	const struct pst_hparams *hp = &f->m->hp;
-	const struct pst_layer *l = &f->m->layers[layer];
-	bool q8 = pst_needs_q8(f, &l->gate) || pst_needs_q8(f, &l->up) ||
-		  pst_needs_q8(f, &l->router);
-	uint32_t nr_ids;
+	struct carve own = { 0 }, shared = { 0 };
+	struct pst_fwd sizes = *f;
+
+	(void)layer;
+	pst_ffn_work(&sizes, &own, f->n_pairs, hp->n_ff_exp);
+	pst_ffn_work(&sizes, &shared, f->n_batch, hp->n_ff_shexp);
+	return PST_MAX(own.at, shared.at);
+}
+
+static int run(struct pst_fwd *f, const struct pst_fwd_pass *pass,
+	       uint32_t layer, struct pst_diag *diag)
+{
+	struct combine_job c = { .f = f, .m = &f->m->layers[layer].moe };
+	uint32_t n = pass->n, nr_ids;
 	int rc;
 
-	pst_norm_quantize(f, f->x, l->ffn_norm, &f->xn, n, q8);
 	pst_router(f, layer, n);
+	pst_observe_route(f, layer, n);
 	nr_ids = group_by_expert(f, n);
-	pst_store_route(f->store, layer, f->sel, n, hp->n_expert_used);
-	rc = run_experts(f, layer, nr_ids, diag);
+	pst_store_route(f->store, &(struct pst_policy_route){
+					  .layer = layer,
+					  .ids = f->sel,
+					  .weights = f->sel_w,
+					  .probs = f->router,
+					  .nr_tokens = n,
+					  .nr_used = f->n_used,
+				  });
+	pst_predict_score(f, layer, n);
+	pst_observe_experts_begin(f);
+	rc = run_experts(f, layer, n, nr_ids, diag);
+	pst_observe_experts_end(f);
 	if (rc)
 		return rc;
-	pst_pool_run(f->pool, combine_chunk, f, n);
+	pst_pool_run(f->pool, combine_chunk, &c, n);
 	return 0;
 }
+
+const struct pst_ffn pst_ffn_moe = {
+	.name = "experts",
+	.bind = bind,
+	.work_bytes = work_bytes,
+	.run = run,
+};

@@ -30,11 +30,16 @@ struct pst_policy_geometry {
 /**
  * struct pst_policy_route - what the router chose in one layer
  * @ids: [nr_tokens][nr_used] experts of the layer, distinct for each token
+ * @weights: [nr_tokens][nr_used] of these, or NULL when they are not known
+ * @probs: [nr_tokens][nr_experts] what the choice was made from: the router's
+ *	probabilities, or its logits where the family chooses by these; or NULL
  * @nr_tokens: 1 in decode
  */
 struct pst_policy_route {
 	uint32_t layer;
 	const uint32_t *ids;
+	const float *weights;
+	const float *probs;
 	uint32_t nr_tokens;
 	uint32_t nr_used;
 };
@@ -49,7 +54,13 @@ struct pst_policy_route {
  * @touch: a resident key was wanted
  * @route: NULL is allowed; the router has chosen, insert() and touch() of the
  *	layer follow.  Tells more than these do: which token took what.
+ * @resize: NULL is allowed; from now on @nr_slots keys can be resident, never
+ *	more than at creation
  * @remove: a key left for another reason than victim()
+ * @worth: NULL is allowed; how much is lost without a key, resident or not, in
+ *	the long run and in a measure of the policy's own: 0 for nothing known
+ * @seed: NULL is allowed; an earlier run found a key, which is not resident
+ *	yet, to be worth this much
  * @victim: the resident key to drop, skipping those for which @pinned says
  *	true; PST_POLICY_NONE when all are pinned.  The key is removed.
  */
@@ -60,7 +71,10 @@ struct pst_policy_ops {
 	void (*insert)(struct pst_policy *p, uint32_t key);
 	void (*touch)(struct pst_policy *p, uint32_t key);
 	void (*route)(struct pst_policy *p, const struct pst_policy_route *r);
+	void (*resize)(struct pst_policy *p, uint32_t nr_slots);
 	void (*remove)(struct pst_policy *p, uint32_t key);
+	float (*worth)(const struct pst_policy *p, uint32_t key);
+	void (*seed)(struct pst_policy *p, uint32_t key, float worth);
 	uint32_t (*victim)(struct pst_policy *p,
 			   bool (*pinned)(const void *ctx, uint32_t key),
 			   const void *ctx);

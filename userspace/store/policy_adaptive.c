@@ -82,6 +82,17 @@ static void adaptive_remove(struct pst_policy *p, uint32_t key)
 	p->stale[key / p->geo.nr_experts] = true;
 }
 
+static float adaptive_worth(const struct pst_policy *p, uint32_t key)
+{
+	return pst_learn_rate(p->learn, key);
+}
+
+static void adaptive_seed(struct pst_policy *p, uint32_t key, float worth)
+{
+	pst_learn_seed(p->learn, key, worth);
+	p->stale[key / p->geo.nr_experts] = true;
+}
+
 /* Share of a token until a layer's next turn: 1 for the present layer. */
 static float wait_of(const struct pst_policy *p, uint32_t layer)
 {
@@ -186,5 +197,7 @@ const struct pst_policy_ops pst_policy_adaptive = {
 	.touch = adaptive_touch,
 	.route = adaptive_route,
 	.remove = adaptive_remove,
+	.worth = adaptive_worth,
+	.seed = adaptive_seed,
 	.victim = adaptive_victim,
 };

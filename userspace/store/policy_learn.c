@@ -35,6 +35,8 @@
  */
 #define KEEP	0.75f
 #define SHARPEN 0.3f
+/* Turns that a rate of an earlier run stands for. */
+#define SEED_TURNS 16
 /* The rest of a long chunk counts, but is not learned from one by one. */
 #define LEARN_TOKENS 64u
 
@@ -46,6 +48,7 @@ struct pst_learn {
 	float *feature; /* [nr_keys][NR_FEATURES] */
 	float *p; /* [nr_keys] */
 	uint64_t *nr_turns; /* [nr_layers] tokens routed */
+	uint32_t seed_turns; /* that came before the first */
 	/* Sets of experts, [NR_PAST][nr_layers][nr_words] */
 	uint64_t *past;
 	uint64_t *took; /* [nr_words] the turn that was routed last */
@@ -164,7 +167,7 @@ static void train(struct pst_learn *n, uint32_t layer)
 static void count(struct pst_learn *n, uint32_t layer)
 {
 	float *rate = n->rate + (size_t)layer * n->nr_experts * NR_RATES;
-	float least = 1.0f / (float)++n->nr_turns[layer];
+	float least = 1.0f / (float)(++n->nr_turns[layer] + n->seed_turns);
 	float step[NR_RATES];
 
 	/* While young, a rate is the plain mean. */
@@ -323,6 +326,20 @@ uint32_t pst_learn_route(struct pst_learn *n, const struct pst_policy_route *r)
 float pst_learn_p(const struct pst_learn *n, uint32_t key)
 {
 	return n->p[key];
+}
+
+float pst_learn_rate(const struct pst_learn *n, uint32_t key)
+{
+	return n->rate[(size_t)key * NR_RATES + NR_RATES - 1];
+}
+
+void pst_learn_seed(struct pst_learn *n, uint32_t key, float rate)
+{
+	for (uint32_t i = 0; i < NR_RATES; i++)
+		n->rate[(size_t)key * NR_RATES + i] = fminf(rate, 1.0f);
+	n->seed_turns = SEED_TURNS;
+	set_rates(n, key, false);
+	n->p[key] = predict(n, key);
 }
 
 bool pst_learn_in_turn(const struct pst_learn *n, uint32_t key)

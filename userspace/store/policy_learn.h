@@ -26,6 +26,12 @@ uint32_t pst_learn_route(struct pst_learn *n, const struct pst_policy_route *r);
 /** pst_learn_p() - probability that the next turn of its layer takes a key */
 float pst_learn_p(const struct pst_learn *n, uint32_t key);
 
+/** pst_learn_rate() - share of the turns, in the long run, that took a key */
+float pst_learn_rate(const struct pst_learn *n, uint32_t key);
+
+/** pst_learn_seed() - begin with a rate that an earlier run has seen */
+void pst_learn_seed(struct pst_learn *n, uint32_t key, float rate);
+
 /** pst_learn_in_turn() - whether the turn that was routed last takes a key */
 bool pst_learn_in_turn(const struct pst_learn *n, uint32_t key);
 

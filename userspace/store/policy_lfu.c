@@ -53,6 +53,11 @@ static struct pst_policy *lfu_create(const struct pst_policy_geometry *geo)
 	return p;
 }
 
+static double clock_of(const struct pst_policy *p)
+{
+	return (double)p->turns / (p->geo.nr_layers * HALF_LIFE);
+}
+
 static void use(struct pst_policy *p, uint32_t key)
 {
 	uint32_t layer = key / p->geo.nr_experts;
@@ -60,7 +65,7 @@ static void use(struct pst_policy *p, uint32_t key)
 
 	p->turns += layer != p->layer;
 	p->layer = layer;
-	now = (double)p->turns / (p->geo.nr_layers * HALF_LIFE);
+	now = clock_of(p);
 	/* log2(2^c + 2^now), where now is never less than what c grew from. */
 	*c = *c > now ? *c + log2(1.0 + exp2(now - *c))
 		      : now + log2(1.0 + exp2(*c - now));
@@ -70,6 +75,17 @@ static void use(struct pst_policy *p, uint32_t key)
 static void lfu_remove(struct pst_policy *p, uint32_t key)
 {
 	p->rank[key] = INFINITY;
+}
+
+/* Uses, decayed to the present: 2^-inf is none. */
+static float lfu_worth(const struct pst_policy *p, uint32_t key)
+{
+	return (float)exp2(p->log2_count[key] - clock_of(p));
+}
+
+static void lfu_seed(struct pst_policy *p, uint32_t key, float worth)
+{
+	p->log2_count[key] = clock_of(p) + log2((double)worth);
 }
 
 static uint32_t lfu_victim(struct pst_policy *p,
@@ -98,5 +114,7 @@ const struct pst_policy_ops pst_policy_lfu = {
 	.insert = use,
 	.touch = use,
 	.remove = lfu_remove,
+	.worth = lfu_worth,
+	.seed = lfu_seed,
 	.victim = lfu_victim,
 };

@@ -9,6 +9,8 @@
 struct pst_policy {
 	uint32_t *prev; /* [nr_keys + 1], the last entry is the list's head */
 	uint32_t *next;
+	uint64_t *when; /* [nr_keys] uses of all keys by then, 0: never */
+	uint64_t nr_uses;
 	uint32_t head;
 };
 
@@ -24,6 +26,7 @@ static void push_front(struct pst_policy *p, uint32_t key)
 	p->prev[key] = p->head;
 	p->prev[p->next[p->head]] = key;
 	p->next[p->head] = key;
+	p->when[key] = ++p->nr_uses;
 }
 
 static void lru_destroy(struct pst_policy *p)
@@ -32,6 +35,7 @@ static void lru_destroy(struct pst_policy *p)
 		return;
 	free(p->prev);
 	free(p->next);
+	free(p->when);
 	free(p);
 }
 
@@ -45,7 +49,8 @@ static struct pst_policy *lru_create(const struct pst_policy_geometry *geo)
 	p->head = nr_keys;
 	p->prev = pst_calloc((uint64_t)nr_keys + 1, sizeof(*p->prev));
 	p->next = pst_calloc((uint64_t)nr_keys + 1, sizeof(*p->next));
-	if (!p->prev || !p->next) {
+	p->when = pst_calloc(nr_keys, sizeof(*p->when));
+	if (!p->prev || !p->next || !p->when) {
 		lru_destroy(p);
 		return NULL;
 	}
@@ -73,6 +78,12 @@ static uint32_t lru_victim(struct pst_policy *p,
 	return PST_POLICY_NONE;
 }
 
+/* The last one is worth 1, the first one next to nothing. */
+static float lru_worth(const struct pst_policy *p, uint32_t key)
+{
+	return p->nr_uses ? (float)p->when[key] / (float)p->nr_uses : 0.0f;
+}
+
 const struct pst_policy_ops pst_policy_lru = {
 	.name = "lru",
 	.create = lru_create,
@@ -80,5 +91,6 @@ const struct pst_policy_ops pst_policy_lru = {
 	.insert = push_front,
 	.touch = lru_touch,
 	.remove = unlink_key,
+	.worth = lru_worth,
 	.victim = lru_victim,
 };

@@ -30,6 +30,8 @@ struct player {
 	uint32_t *group; /* [nr_keys] 1 + group that wanted the key last */
 	uint32_t *ids; /* [nr_rows] experts, for route() */
 	uint32_t now; /* 1 + the present group */
+	void (*seen)(void *ctx, uint32_t row, bool hit); /* may be NULL */
+	void *ctx;
 };
 
 /* What the present token has wanted is in use. */
@@ -104,6 +106,7 @@ static void announce(struct player *p, uint32_t row, uint32_t end)
 static void play(struct player *p, struct pst_replay_result *r)
 {
 	uint32_t end = 0;
+	bool hit;
 
 	for (uint32_t i = 0; i < p->t->nr_rows; i++) {
 		if (i == end) {
@@ -111,7 +114,10 @@ static void play(struct player *p, struct pst_replay_result *r)
 			announce(p, i, end);
 		}
 		p->now = 1 + i / p->t->nr_used;
-		count(p->t, i, want(p, p->t->key[i]), r);
+		hit = want(p, p->t->key[i]);
+		count(p->t, i, hit, r);
+		if (p->seen)
+			p->seen(p->ctx, i, hit);
 	}
 }
 
@@ -119,8 +125,20 @@ int pst_replay_policy(const struct pst_trace *t,
 		      const struct pst_policy_ops *ops, uint32_t nr_slots,
 		      struct pst_replay_result *out)
 {
+	return pst_replay_watch(t, ops, nr_slots, NULL, NULL, out);
+}
+
+int pst_replay_watch(const struct pst_trace *t,
+		     const struct pst_policy_ops *ops, uint32_t nr_slots,
+		     void (*seen)(void *ctx, uint32_t row, bool hit), void *ctx,
+		     struct pst_replay_result *out)
+{
 	uint64_t nr_keys = (uint64_t)t->nr_layers * t->nr_experts;
-	struct player p = { .t = t, .ops = ops, .nr_slots = nr_slots };
+	struct player p = { .t = t,
+			    .ops = ops,
+			    .nr_slots = nr_slots,
+			    .seen = seen,
+			    .ctx = ctx };
 	struct pst_replay_result r = { .hits = 0 };
 	int rc = -ENOMEM;
 

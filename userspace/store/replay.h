@@ -30,6 +30,16 @@ int pst_replay_policy(const struct pst_trace *t,
 		      struct pst_replay_result *out);
 
 /**
+ * pst_replay_watch() - the same, telling of every row
+ * @seen: called with the row and whether its expert was resident, in order
+ * @ctx: handed to @seen
+ */
+int pst_replay_watch(const struct pst_trace *t,
+		     const struct pst_policy_ops *ops, uint32_t nr_slots,
+		     void (*seen)(void *ctx, uint32_t row, bool hit), void *ctx,
+		     struct pst_replay_result *out);
+
+/**
  * pst_replay_min() - the fewest misses that any policy could have
  *
  * Belady's MIN: drops what is wanted again last, which only a replay knows

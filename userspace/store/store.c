@@ -11,79 +11,17 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "probe.h"
 #include "store_priv.h"
 
-#define NO_SLOT UINT32_MAX
-
-static bool slot_pinned(const void *ctx, uint32_t key)
+/* The wanted set waits for what is still on its way into a slot. */
+static void await_slot(struct pst_store *s, struct slot *sl)
 {
-	const struct pst_store *s = ctx;
-	const struct slot *sl = &s->slots[s->slot_of[key]];
-
-	return sl->pins || sl->nr_pending;
-}
-
-/* A slot for a new expert: a free one, else the policy's victim's. */
-static uint32_t claim_slot(struct pst_store *s)
-{
-	uint32_t key, slot;
-
-	if (s->nr_free)
-		return s->free[--s->nr_free];
-	key = s->ops->victim(s->policy, slot_pinned, s);
-	if (key == PST_POLICY_NONE)
-		return NO_SLOT;
-	slot = s->slot_of[key];
-	s->slot_of[key] = NO_SLOT;
-	s->stats.evictions++;
-	return slot;
-}
-
-/* Append the reads of one part, split and widened to whole blocks. */
-static void add_part_reads(struct pst_store *s, struct slot *sl, uint32_t p,
-			   struct read_list *list)
-{
-	const struct pst_store_part *part = &s->layers[sl->layer].part[p];
-	uint64_t align = pst_io_align(s->io);
-	uint64_t at = part->off_bytes + sl->expert * part->size_bytes;
-	uint64_t end = at + part->size_bytes;
-	uint64_t first = pst_align_down(at, align);
-	uint8_t *buf = sl->base + s->part_off[p];
-
-	sl->part[p] = buf + (at - first);
-	for (uint64_t off = first; off < end; off += s->split_bytes) {
-		struct pst_io_read *r = &sl->reads[sl->nr_pending++];
-		uint64_t stop = PST_MIN(end, off + s->split_bytes);
-
-		*r = (struct pst_io_read){
-			.file = part->file,
-			.off_bytes = off,
-			.len_bytes =
-				(uint32_t)(pst_align_up(stop, align) - off),
-			.need_bytes = (uint32_t)(stop - off),
-			.buf = buf + (off - first),
-			.region = sl->region,
-			.owner = sl,
-		};
-		*list->tail = r;
-		list->tail = &r->next;
-	}
-}
-
-static void start_reads(struct pst_store *s, uint32_t slot, uint32_t layer,
-			uint32_t expert, struct read_list *list)
-{
-	struct slot *sl = &s->slots[slot];
-	uint32_t key = layer * s->nr_experts + expert;
-
-	sl->layer = layer;
-	sl->expert = expert;
-	sl->nr_pending = 0;
-	sl->error = 0;
-	s->slot_of[key] = slot;
-	s->ops->insert(s->policy, key);
-	for (uint32_t p = 0; p < s->layers[layer].nr_parts; p++)
-		add_part_reads(s, sl, p, list);
+	sl->pins++;
+	if (!sl->nr_pending || sl->demand)
+		return;
+	sl->demand = true;
+	s->demand_reads += sl->nr_pending;
 }
 
 /* Give slots and reads to wanted experts that have none, in their order. */
@@ -93,12 +31,12 @@ static void start_wanted(struct pst_store *s)
 
 	while (s->next_miss < s->nr_misses) {
 		uint32_t expert = s->misses[s->next_miss];
-		uint32_t slot = claim_slot(s);
+		uint32_t slot = pst_slot_claim(s);
 
 		if (slot == NO_SLOT)
 			break;
-		start_reads(s, slot, s->layer, expert, &list);
-		s->slots[slot].pins++;
+		pst_slot_fill(s, slot, key_of(s, s->layer, expert), &list);
+		await_slot(s, &s->slots[slot]);
 		s->next_miss++;
 	}
 	*list.tail = NULL;
@@ -117,16 +55,26 @@ static void count_distinct(struct pst_store *s, uint32_t layer,
 	}
 }
 
-void pst_store_route(struct pst_store *s, uint32_t layer, const uint32_t *ids,
-		     uint32_t nr_tokens, uint32_t nr_used)
+void pst_store_route(struct pst_store *s, const struct pst_policy_route *r)
 {
-	struct pst_policy_route r = { .layer = layer,
-				      .ids = ids,
-				      .nr_tokens = nr_tokens,
-				      .nr_used = nr_used };
-
+	s->wide = r->nr_tokens > 1;
 	if (s->mode == PST_STORE_STREAM && s->ops->route)
-		s->ops->route(s->policy, &r);
+		s->ops->route(s->policy, r);
+}
+
+/* A wanted expert is there, or on its way because somebody guessed it. */
+static void want_slot(struct pst_store *s, struct slot *sl)
+{
+	if (sl->guess) {
+		s->stats.prefetch_used++;
+		s->stats.prefetch_late += sl->nr_pending != 0;
+		sl->guess = false;
+	}
+	if (sl->nr_pending && !sl->demand)
+		pst_prefetch_promote(s, sl);
+	await_slot(s, sl);
+	if (!sl->nr_pending)
+		s->ready[s->nr_ready++] = sl->expert;
 }
 
 void pst_store_begin(struct pst_store *s, uint32_t layer, const uint32_t *ids,
@@ -146,33 +94,24 @@ void pst_store_begin(struct pst_store *s, uint32_t layer, const uint32_t *ids,
 		return;
 	}
 	for (uint32_t i = 0; i < nr; i++) {
-		uint32_t key = layer * s->nr_experts + ids[i];
+		uint32_t key = key_of(s, layer, ids[i]);
 		uint32_t slot = s->slot_of[key];
 
 		s->want[ids[i]] = true;
 		if (slot == NO_SLOT) {
+			PST_PROBE2(miss, layer, ids[i]);
 			s->misses[s->nr_misses++] = ids[i];
 			continue;
 		}
-		s->slots[slot].pins++;
+		PST_PROBE2(hit, layer, ids[i]);
 		s->ops->touch(s->policy, key);
-		if (!s->slots[slot].nr_pending)
-			s->ready[s->nr_ready++] = ids[i];
+		want_slot(s, &s->slots[slot]);
 	}
+	pst_prefetch_begin(s, layer);
+	pst_pace_begin(s, s->nr_misses);
 	s->stats.hits += nr - s->nr_misses;
 	s->stats.misses += s->nr_misses;
 	start_wanted(s);
-}
-
-/* An expert whose read failed leaves the table: its bytes are not whole. */
-static void drop_failed(struct pst_store *s, struct slot *sl)
-{
-	uint32_t key = sl->layer * s->nr_experts + sl->expert;
-
-	s->ops->remove(s->policy, key);
-	s->slot_of[key] = NO_SLOT;
-	sl->pins = 0;
-	s->free[s->nr_free++] = (uint32_t)(sl - s->slots);
 }
 
 static void finish_slot(struct pst_store *s, struct slot *sl,
@@ -194,25 +133,21 @@ static void finish_slot(struct pst_store *s, struct slot *sl,
 			"cannot read expert %u of layer %u: %s; see dmesg",
 			sl->expert, sl->layer, strerror(-sl->error));
 	}
-	drop_failed(s, sl);
+	pst_slot_drop(s, sl);
 }
 
 static void reap(struct pst_store *s, bool wait, struct pst_diag *diag)
 {
 	struct pst_io_read *r = pst_io_reap(s->io, wait), *next;
+	bool waited = s->demand_reads;
 
 	for (; r; r = next) {
-		struct slot *sl = r->owner;
-
 		next = r->next;
-		if (r->result && !sl->error) {
-			sl->error = r->result;
-			sl->file = r->file;
-			sl->off_bytes = r->off_bytes + r->done_bytes;
-		}
-		if (!--sl->nr_pending)
-			finish_slot(s, sl, diag);
+		if (pst_slot_landed(s, r))
+			finish_slot(s, r->owner, diag);
 	}
+	if (waited && !s->demand_reads)
+		pst_pace_quiet(s);
 }
 
 static uint32_t give_ready(struct pst_store *s, struct pst_expert *out,
@@ -223,7 +158,7 @@ static uint32_t give_ready(struct pst_store *s, struct pst_expert *out,
 
 	for (uint32_t i = 0; i < nr; i++) {
 		uint32_t expert = s->ready[i];
-		uint32_t key = s->layer * s->nr_experts + expert;
+		uint32_t key = key_of(s, s->layer, expert);
 
 		out[i].expert = expert;
 		for (uint32_t p = 0; p < l->nr_parts; p++)
@@ -247,6 +182,7 @@ static void collect(struct pst_store *s, bool wait, struct pst_diag *diag)
 	reap(s, wait, diag);
 	if (!s->failed && s->next_miss < s->nr_misses)
 		start_wanted(s);
+	pst_prefetch_start(s);
 }
 
 int pst_store_take(struct pst_store *s, struct pst_expert *out, uint32_t max,
@@ -274,7 +210,7 @@ void pst_store_done(struct pst_store *s, uint32_t expert)
 	if (s->mode == PST_STORE_MMAP)
 		return;
 	s->want[expert] = false;
-	s->slots[s->slot_of[s->layer * s->nr_experts + expert]].pins--;
+	s->slots[s->slot_of[key_of(s, s->layer, expert)]].pins--;
 	if (s->next_miss < s->nr_misses)
 		start_wanted(s);
 }
@@ -282,7 +218,7 @@ void pst_store_done(struct pst_store *s, uint32_t expert)
 void pst_store_end(struct pst_store *s)
 {
 	for (uint32_t e = 0; s->nr_left && s->want && e < s->nr_experts; e++) {
-		uint32_t slot = s->slot_of[s->layer * s->nr_experts + e];
+		uint32_t slot = s->slot_of[key_of(s, s->layer, e)];
 
 		if (s->want[e] && slot != NO_SLOT && s->slots[slot].pins)
 			s->slots[slot].pins--;
@@ -317,7 +253,7 @@ int pst_store_load_all(struct pst_store *s,
 {
 	struct pst_store_stats before = s->stats;
 	uint32_t nr_keys = s->nr_layers * s->nr_experts;
-	uint32_t all = PST_MIN(s->nr_slots, nr_keys), done = 0;
+	uint32_t all = PST_MIN(pst_store_nr_slots(s), nr_keys), done = 0;
 	int rc = 0;
 
 	for (uint32_t l = 0; s->mode == PST_STORE_STREAM && l < s->nr_layers &&
@@ -337,14 +273,47 @@ int pst_store_load_all(struct pst_store *s,
 	return rc;
 }
 
+uint32_t pst_store_resident(const struct pst_store *s, uint32_t *keys)
+{
+	uint32_t nr_keys = s->nr_layers * s->nr_experts, nr = 0;
+
+	for (uint32_t k = 0; s->mode == PST_STORE_STREAM && k < nr_keys; k++)
+		if (s->slot_of[k] != NO_SLOT &&
+		    !s->slots[s->slot_of[k]].nr_pending)
+			keys[nr++] = k;
+	return nr;
+}
+
+uint32_t pst_store_nr_resident(const struct pst_store *s)
+{
+	return s->nr_slots - s->nr_away - s->nr_free;
+}
+
+const char *pst_store_policy(const struct pst_store *s)
+{
+	return s->ops->name;
+}
+
+float pst_store_worth(const struct pst_store *s, uint32_t key)
+{
+	return s->ops->worth ? s->ops->worth(s->policy, key) : 0.0f;
+}
+
+void pst_store_seed(struct pst_store *s, uint32_t key, float worth)
+{
+	if (s->ops->seed && key < s->nr_layers * s->nr_experts &&
+	    s->layers[key / s->nr_experts].nr_parts)
+		s->ops->seed(s->policy, key, worth);
+}
+
 uint32_t pst_store_nr_slots(const struct pst_store *s)
 {
-	return s->nr_slots;
+	return s->nr_slots - s->nr_away;
 }
 
 const struct pst_mem *pst_store_mem(const struct pst_store *s)
 {
-	return s->nr_regions ? &s->regions[0] : NULL;
+	return s->nr_regions ? &s->regions[0].mem : NULL;
 }
 
 void pst_store_stats_read(const struct pst_store *s,

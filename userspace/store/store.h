@@ -59,6 +59,7 @@ enum pst_store_mode {
  * @huge: page kind of the slots
  * @node: NUMA node of the slots, -1 for the kernel's choice
  * @split_bytes: reads longer than this are split, a multiple of 4 KiB
+ * @region_bytes: memory that is given back at once, 0 for the default (tests)
  */
 struct pst_store_args {
 	enum pst_store_mode mode;
@@ -72,6 +73,7 @@ struct pst_store_args {
 	enum pst_mem_want huge;
 	int node;
 	uint32_t split_bytes;
+	uint64_t region_bytes;
 };
 
 /**
@@ -80,6 +82,12 @@ struct pst_store_args {
  * @misses: wanted experts that had to be read
  * @evictions: experts that were dropped for another
  * @distinct: different experts that were wanted at least once
+ * @prefetch_reads: experts that were read ahead
+ * @prefetch_used: of these, wanted before they were dropped
+ * @prefetch_late: of those that were used, still on their way when wanted
+ * @prefetch_withdrawn: of the rest, taken back before all of it was read
+ * @prefetch_wasted: dropped without having been wanted
+ * @warm_reads: experts that pst_store_warm() brought in
  * @wait_ns: time in which the owner had nothing to compute and slept for reads
  */
 struct pst_store_stats {
@@ -87,6 +95,12 @@ struct pst_store_stats {
 	uint64_t misses;
 	uint64_t evictions;
 	uint64_t distinct;
+	uint64_t prefetch_reads;
+	uint64_t prefetch_used;
+	uint64_t prefetch_late;
+	uint64_t prefetch_withdrawn;
+	uint64_t prefetch_wasted;
+	uint64_t warm_reads;
 	uint64_t wait_ns;
 };
 
@@ -145,13 +159,57 @@ void pst_store_destroy(struct pst_store *s);
 
 /**
  * pst_store_route() - the router has chosen; for the policy
- * @ids: [nr_tokens][nr_used] experts of the layer, distinct for each token
  *
  * Optional, before pst_store_begin(): tells the policy which token took what,
  * where the wanted set tells only what all of them took.
  */
-void pst_store_route(struct pst_store *s, uint32_t layer, const uint32_t *ids,
-		     uint32_t nr_tokens, uint32_t nr_used);
+void pst_store_route(struct pst_store *s, const struct pst_policy_route *r);
+
+/** pst_store_can_prefetch() - is there anything that is not in memory? */
+bool pst_store_can_prefetch(const struct pst_store *s);
+
+/**
+ * pst_store_prefetch() - experts that a coming layer will probably want
+ * @layer: with parts, not the one of the wanted set
+ * @ids: [nr] experts, those to be read first in front
+ *
+ * They are read while the drive would idle, as far as slots can be had that
+ * nothing better is in; what is resident among them is not evicted before the
+ * layer has come.  pst_store_begin() of that layer ends it.
+ */
+void pst_store_prefetch(struct pst_store *s, uint32_t layer,
+			const uint32_t *ids, uint32_t nr);
+
+/**
+ * pst_store_warm() - experts that an earlier run found worth keeping
+ * @keys: [nr] layer * nr_experts + expert, in any order; unknown ones are
+ *	passed over
+ *
+ * They are read in file order while nothing else is, into free slots only.
+ */
+void pst_store_warm(struct pst_store *s, const uint32_t *keys, uint32_t nr);
+
+/**
+ * pst_store_resident() - keys of the experts that are in memory
+ * @keys: [pst_store_nr_slots()], ascending
+ *
+ * Return: how many.
+ */
+uint32_t pst_store_resident(const struct pst_store *s, uint32_t *keys);
+
+/** pst_store_policy() - name of the policy */
+const char *pst_store_policy(const struct pst_store *s);
+
+/** pst_store_worth() - of a key by the policy's measure, 0 if it has none */
+float pst_store_worth(const struct pst_store *s, uint32_t key);
+
+/**
+ * pst_store_seed() - tell the policy what an earlier run found a key worth
+ * @key: passed over when it is unknown
+ *
+ * Before the first set.
+ */
+void pst_store_seed(struct pst_store *s, uint32_t key, float worth);
 
 /**
  * pst_store_begin() - want a set of experts of one layer
@@ -197,6 +255,32 @@ int pst_store_load_all(struct pst_store *s,
 		       void (*progress)(void *ctx, uint64_t done, uint64_t all),
 		       void *ctx, struct pst_diag *diag);
 
+/**
+ * pst_store_shrink() - give memory back to the kernel, coldest experts first
+ * @nr_slots: keep at least this many
+ *
+ * Between sets.  Whole regions of pst_store_region_bytes() go; experts that
+ * stay and lie in them are moved.  Waits for reads that are in flight.
+ *
+ * Return: 0, also when nothing could be given; -errno when the kernel refused.
+ */
+int pst_store_shrink(struct pst_store *s, uint32_t nr_slots);
+
+/**
+ * pst_store_grow() - take back what was given, up to @nr_slots slots
+ *
+ * Between sets.  Return: 0; -ENOMEM when the kernel has no pages.
+ */
+int pst_store_grow(struct pst_store *s, uint32_t nr_slots,
+		   struct pst_diag *diag);
+
+/** pst_store_region_bytes() - memory that is given and taken at once */
+uint64_t pst_store_region_bytes(const struct pst_store *s);
+
+/** pst_store_nr_resident() - experts that are in memory or on their way */
+uint32_t pst_store_nr_resident(const struct pst_store *s);
+
+/** pst_store_nr_slots() - experts that fit at present */
 uint32_t pst_store_nr_slots(const struct pst_store *s);
 const struct pst_mem *pst_store_mem(const struct pst_store *s);
 void pst_store_stats_read(const struct pst_store *s,

@@ -5,10 +5,15 @@
  */
 #include <errno.h>
 #include <inttypes.h>
+#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "store_priv.h"
+
+#define REGION_BYTES (128 * PST_MIB)
+/* One buffer of a ring holds at most this: the kernel's bound. */
+#define REGION_BYTES_MAX PST_GIB
 
 /* A part may start and end inside a block: one block of slack in front, and
  * the end rounded up.
@@ -34,15 +39,39 @@ uint64_t pst_store_slot_bytes(const struct pst_store_layer *layers,
 	return sum;
 }
 
-static uint32_t slots_per_region(uint64_t slot_bytes)
+/*
+ * A region is small enough to be given back and taken again in mid-run, big
+ * enough that the ring's table of buffers stays short; of the sizes near that,
+ * the one that rounding up to whole pages wastes least of.
+ */
+static uint32_t slots_per_region(uint64_t slot_bytes, uint64_t page_bytes,
+				 uint64_t region_bytes)
 {
-	return slot_bytes ? (uint32_t)(REGION_BYTES / slot_bytes) : 0;
+	uint64_t want = region_bytes ? region_bytes
+				     : PST_MAX(REGION_BYTES, page_bytes);
+	uint64_t most, best;
+	double least = INFINITY;
+
+	if (!slot_bytes || slot_bytes > REGION_BYTES_MAX)
+		return 0;
+	most = best = PST_MAX(want / slot_bytes, 1);
+	for (uint64_t n = most; n && n >= most - most / 4; n--) {
+		uint64_t used = n * slot_bytes;
+		double waste = (double)(pst_align_up(used, page_bytes) - used) /
+			       (double)used;
+
+		if (waste >= least)
+			continue;
+		least = waste;
+		best = n;
+	}
+	return (uint32_t)best;
 }
 
 uint64_t pst_store_arena_bytes(uint64_t slot_bytes, uint32_t nr_slots,
 			       uint64_t page_bytes)
 {
-	uint32_t per = slots_per_region(slot_bytes);
+	uint32_t per = slots_per_region(slot_bytes, page_bytes, 0);
 	uint64_t sum;
 
 	if (!per)
@@ -94,59 +123,67 @@ uint64_t pst_store_meta_bytes(const struct pst_store_layer *layers,
 }
 
 static int map_region(struct pst_store *s, const struct pst_store_args *args,
-		      uint32_t nr, struct pst_diag *diag)
+		      uint32_t first, uint32_t nr, struct pst_diag *diag)
 {
 	struct pst_mem_args want = { .size_bytes = nr * s->slot_bytes,
 				     .want = args->huge,
 				     .node = args->node };
-	struct pst_mem *m = &s->regions[s->nr_regions];
-	uint64_t reg_bytes = pst_align_up(want.size_bytes, 4096);
-	int rc;
+	struct region *g = &s->regions[s->nr_regions];
+	int rc = pst_mem_map(&want, &g->mem, diag);
 
-	if (s->nr_regions == MAX_REGIONS)
-		return pst_diag_set(diag, -EINVAL,
-				    "an expert cache over %d GiB is not "
-				    "supported",
-				    MAX_REGIONS);
-	rc = pst_mem_map(&want, m, diag);
 	if (rc)
 		return rc;
 	s->nr_regions++;
-	return pst_io_add_region(s->io, m->addr, reg_bytes);
+	g->first_slot = first;
+	g->nr_slots = nr;
+	rc = pst_io_add_region(s->io, g->mem.addr,
+			       pst_align_up(want.size_bytes, 4096));
+	/* Past io's table, reads go without registration. */
+	g->io = PST_MAX(rc, -1);
+	return rc == -ENOSPC ? 0 : PST_MIN(rc, 0);
+}
+
+static void place_slots(struct pst_store *s, const struct region *g,
+			uint32_t nr_reads)
+{
+	for (uint32_t i = 0; i < g->nr_slots; i++) {
+		uint32_t nr = g->first_slot + i;
+		struct slot *sl = &s->slots[nr];
+
+		sl->base = (uint8_t *)g->mem.addr + i * s->slot_bytes;
+		sl->region = g->io;
+		sl->reads = s->reads + (uint64_t)nr * nr_reads;
+		/* Popped from the end: slots are used in address order. */
+		s->free[s->nr_slots - 1 - nr] = nr;
+	}
 }
 
 static int make_slots(struct pst_store *s, const struct pst_store_args *args,
 		      struct pst_diag *diag)
 {
-	uint32_t per = slots_per_region(s->slot_bytes);
+	uint64_t page = args->huge == PST_MEM_HUGE_1G ? PST_GIB : 2 * PST_MIB;
+	uint32_t per =
+		slots_per_region(s->slot_bytes, page, args->region_bytes);
 	uint32_t nr_reads = reads_per_slot(s->layers, s->nr_layers,
 					   pst_io_align(s->io), s->split_bytes);
-	int region = -1;
 
 	if (!per)
 		return pst_diag_set(diag, -EINVAL,
 				    "one expert is %" PRIu64
 				    " bytes: more than 1 GiB",
 				    s->slot_bytes);
+	s->regions = pst_calloc(s->nr_slots / per + 1, sizeof(*s->regions));
 	s->reads =
 		pst_calloc((uint64_t)s->nr_slots * nr_reads, sizeof(*s->reads));
-	if (!s->reads)
+	if (!s->reads || !s->regions)
 		return -ENOMEM;
-	for (uint32_t i = 0; i < s->nr_slots; i++) {
-		struct slot *sl = &s->slots[i];
+	for (uint32_t i = 0; i < s->nr_slots; i += per) {
+		int rc = map_region(s, args, i, PST_MIN(per, s->nr_slots - i),
+				    diag);
 
-		if (i % per == 0) {
-			region = map_region(
-				s, args, PST_MIN(per, s->nr_slots - i), diag);
-			if (region < 0 && region != -ENOSPC)
-				return region;
-		}
-		sl->base = (uint8_t *)s->regions[s->nr_regions - 1].addr +
-			   (i % per) * s->slot_bytes;
-		sl->region = PST_MAX(region, -1);
-		sl->reads = s->reads + (uint64_t)i * nr_reads;
-		/* Popped from the end: slots are used in address order. */
-		s->free[s->nr_slots - 1 - i] = i;
+		if (rc)
+			return rc;
+		place_slots(s, &s->regions[s->nr_regions - 1], nr_reads);
 	}
 	s->nr_free = s->nr_slots;
 	return 0;
@@ -161,6 +198,10 @@ static int make_tables(struct pst_store *s, const struct pst_store_args *args)
 	s->free = pst_calloc(s->nr_slots, sizeof(*s->free));
 	s->slot_of = pst_calloc(nr_keys, sizeof(*s->slot_of));
 	s->seen = pst_calloc(nr_keys, sizeof(*s->seen));
+	s->guesses_max = 2 * s->nr_experts;
+	s->guesses = pst_calloc(s->guesses_max, sizeof(*s->guesses));
+	s->warm = pst_calloc(s->nr_slots, sizeof(*s->warm));
+	s->guarded = pst_calloc(nr_keys, sizeof(*s->guarded));
 	s->want = pst_calloc(s->nr_experts, sizeof(*s->want));
 	s->ready = pst_calloc(s->nr_experts, sizeof(*s->ready));
 	s->misses = pst_calloc(s->nr_experts, sizeof(*s->misses));
@@ -171,8 +212,9 @@ static int make_tables(struct pst_store *s, const struct pst_store_args *args)
 		.nr_slots = s->nr_slots,
 		.nr_per_token = args->nr_per_token,
 	});
-	if (!s->layers || !s->slots || !s->free || !s->slot_of || !s->seen ||
-	    !s->want || !s->ready || !s->misses || !s->ids || !s->policy)
+	if (!s->guesses || !s->warm || !s->guarded || !s->layers || !s->slots ||
+	    !s->free || !s->slot_of || !s->seen || !s->want || !s->ready ||
+	    !s->misses || !s->ids || !s->policy)
 		return -ENOMEM;
 	memcpy(s->layers, args->layers, s->nr_layers * sizeof(*s->layers));
 	memset(s->slot_of, 0xff, (size_t)nr_keys * sizeof(*s->slot_of));
@@ -226,15 +268,19 @@ void pst_store_destroy(struct pst_store *s)
 	while (s->io && pst_io_outstanding(s->io))
 		pst_io_reap(s->io, true);
 	for (uint32_t i = 0; i < s->nr_regions; i++)
-		pst_mem_unmap(&s->regions[i]);
+		pst_mem_unmap(&s->regions[i].mem);
 	if (s->policy)
 		s->ops->destroy(s->policy);
 	free(s->layers);
 	free(s->slots);
 	free(s->reads);
+	free(s->regions);
 	free(s->slot_of);
 	free(s->seen);
 	free(s->free);
+	free(s->guesses);
+	free(s->guarded);
+	free(s->warm);
 	free(s->want);
 	free(s->ready);
 	free(s->misses);

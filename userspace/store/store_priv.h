@@ -7,27 +7,43 @@
 
 #include "store.h"
 
-/* One buffer of a ring holds at most 1 GiB: the kernel's bound. */
-#define REGION_BYTES PST_GIB
-#define MAX_REGIONS  1024
-
 /* Room for one expert and the reads that fill it. */
 struct slot {
 	uint8_t *base;
 	const uint8_t *part[PST_STORE_PARTS]; /* first byte of each matrix */
 	struct pst_io_read *reads; /* [reads_per_slot] */
+	uint32_t nr_reads; /* that fill it */
 	uint32_t layer, expert;
 	uint32_t nr_pending; /* reads that have not landed */
 	uint32_t pins; /* the wanted set holds it */
+	bool guess; /* read ahead, and not wanted since */
+	bool demand; /* its reads are counted in demand_reads */
 	int region; /* io's index of the memory */
 	int error; /* first failed read */
 	uint32_t file; /* of the failed read */
 	uint64_t off_bytes;
 };
 
+/* Slots that lie together: what is given back and taken again as a whole. */
+struct region {
+	struct pst_mem mem;
+	int io; /* io's index, -1 when it has none */
+	uint32_t first_slot, nr_slots;
+	uint32_t nr_free; /* scratch of resize.c */
+	bool away; /* its memory was given back */
+};
+
 struct read_list {
 	struct pst_io_read *head;
 	struct pst_io_read **tail;
+};
+
+/* What is known of the drive's idle time, to fill it and no more. */
+struct pace {
+	uint64_t idle_since_ns; /* 0: the wanted set still waits for reads */
+	double gap_ns[2]; /* decayed mean, of decode and of prefill */
+	double bytes_per_ns; /* decayed mean while reads are outstanding */
+	uint64_t bytes_before, busy_before_ns; /* io's, at the last sample */
 };
 
 struct pst_store {
@@ -45,8 +61,9 @@ struct pst_store {
 	bool *seen; /* [nr_layers * nr_experts]: was ever wanted */
 	uint32_t *free; /* stack of free slots */
 	uint32_t nr_free;
-	struct pst_mem regions[MAX_REGIONS];
+	struct region *regions; /* [nr_regions] */
 	uint32_t nr_regions;
+	uint32_t nr_away; /* slots whose memory was given back */
 	const struct pst_policy_ops *ops;
 	struct pst_policy *policy;
 
@@ -60,9 +77,68 @@ struct pst_store {
 	uint32_t *misses; /* [nr_experts] */
 	uint32_t nr_misses, next_miss;
 	uint32_t *ids; /* [nr_experts], for load_all */
+	uint32_t demand_reads; /* reads that it waits for */
+	bool wide; /* the set is of several tokens: prefill */
 	int failed;
+
+	/* Experts that may be wanted soon: keys in the order of reading. */
+	uint32_t *guesses; /* [guesses_max] */
+	uint32_t guesses_max, nr_guesses;
+	bool *guarded; /* [nr_layers * nr_experts]: guessed, not come yet */
+	uint32_t *warm; /* [nr_slots] keys of an earlier run, ascending */
+	uint32_t nr_warm, next_warm;
+	uint32_t prefetch_slots; /* whose reads are on their way */
+	struct pace pace;
 
 	struct pst_store_stats stats;
 };
+
+#define NO_SLOT UINT32_MAX
+
+/** pst_slot_claim() - a slot for a wanted expert, NO_SLOT when all are held */
+uint32_t pst_slot_claim(struct pst_store *s);
+
+/** pst_slot_claim_spare() - a slot that nobody is known to want soon */
+uint32_t pst_slot_claim_spare(struct pst_store *s);
+
+/** pst_slot_evict() - the slot of the policy's victim, NO_SLOT if all are held */
+uint32_t pst_slot_evict(struct pst_store *s);
+
+/** pst_slot_fill() - append the reads of an expert into a claimed slot */
+void pst_slot_fill(struct pst_store *s, uint32_t slot, uint32_t key,
+		   struct read_list *list);
+
+/** pst_slot_landed() - account a reaped read.  Return: its slot is complete */
+bool pst_slot_landed(struct pst_store *s, const struct pst_io_read *r);
+
+/** pst_slot_drop() - forget an expert whose bytes are not whole */
+void pst_slot_drop(struct pst_store *s, struct slot *sl);
+
+/** pst_prefetch_begin() - a layer has come: its guesses are over */
+void pst_prefetch_begin(struct pst_store *s, uint32_t layer);
+
+/** pst_prefetch_forget() - all guesses are over */
+void pst_prefetch_forget(struct pst_store *s);
+
+/** pst_prefetch_promote() - what is being read ahead is wanted now */
+void pst_prefetch_promote(struct pst_store *s, struct slot *sl);
+
+/** pst_prefetch_start() - read ahead, as far as the drive would idle */
+void pst_prefetch_start(struct pst_store *s);
+
+/** pst_pace_begin() - a set is wanted, of which @nr_misses must be read */
+void pst_pace_begin(struct pst_store *s, uint32_t nr_misses);
+
+/** pst_pace_quiet() - no read of the wanted set is outstanding any more */
+void pst_pace_quiet(struct pst_store *s);
+
+/** pst_pace_slots() - experts that the drive could read while it would idle */
+uint32_t pst_pace_slots(const struct pst_store *s);
+
+static inline uint32_t key_of(const struct pst_store *s, uint32_t layer,
+			      uint32_t expert)
+{
+	return layer * s->nr_experts + expert;
+}
 
 #endif

@@ -20,6 +20,7 @@ struct pst_gguf_tensor;
 struct pst_vocab;
 struct pst_engine;
 struct pst_session;
+struct pst_observer;
 
 enum pst_engine_io {
 	PST_ENGINE_IO_AUTO, /* io_uring, else pread, said in the log */
@@ -51,12 +52,23 @@ enum pst_engine_huge {
 	PST_HUGE_OFF
 };
 
+/* Reading experts before they are wanted. */
+enum pst_prefetch {
+	PST_PREFETCH_AUTO, /* the next block's, while that makes it faster */
+	PST_PREFETCH_OFF,
+	PST_PREFETCH_NEXT, /* the next block's, always */
+	PST_PREFETCH_NEXT2 /* those of the next two blocks, always */
+};
+
 /* On which NUMA node weights, keys and values lie. */
 enum pst_numa {
 	PST_NUMA_AUTO, /* the drive's node, if there are several and it fits */
 	PST_NUMA_OFF, /* where the kernel puts them */
 	PST_NUMA_NODE /* on numa_node or fail */
 };
+
+/* Copies beside the model itself. */
+#define PST_ENGINE_MIRRORS_MAX 7
 
 /**
  * struct pst_engine_opts - how to open; zero means the default throughout
@@ -68,7 +80,9 @@ enum pst_numa {
  *	ceiling
  * @ctx_size: tokens of a session; 0: the model's, at most 4096
  * @threads: workers; 0: one per physical core
- * @batch_size: tokens per prefill chunk; 0: up to 512, as memory allows
+ * @batch_size: tokens per prefill chunk; 0: up to 512, as memory allows, or
+ *	more where that saves passes over the experts for @prompt_tokens
+ * @prompt_tokens: how long the first prompt will be, about; 0: unknown
  * @queue_depth: reads in flight; 0: 64
  * @split_bytes: longer reads are split, a multiple of 4 KiB; 0: 1 MiB
  * @io: backend; @direct: O_DIRECT
@@ -80,7 +94,14 @@ enum pst_numa {
  * @numa: placement; @numa_node: for PST_NUMA_NODE
  * @cpu_mask: PST_CPU_* that kernels may use; @cpu_mask_set says it is given
  * @policy: name of the eviction policy, NULL for the default
+ * @prefetch: which experts are read before they are wanted
+ * @mirrors: [nr_mirrors] full copies of the model, on other drives: a file, the
+ *	first part of a split model, or a directory with files of the same names
+ * @no_governor: keep the expert cache's size, whatever happens to memory
+ * @warm_dir: state directory from which the expert cache is filled at the
+ *	opening and to which it is noted at the close; NULL for neither
  * @fault: fault injection text for tests, NULL for none
+ * @observer: hooks (<penstock/observe.h>), NULL for none
  * @log: notices, may be NULL
  * @progress: stage name, done and all (bytes or experts); may be NULL
  */
@@ -92,6 +113,7 @@ struct pst_engine_opts {
 	uint32_t ctx_size;
 	uint32_t threads;
 	uint32_t batch_size;
+	uint32_t prompt_tokens;
 	uint32_t queue_depth;
 	uint32_t split_bytes;
 	enum pst_engine_io io;
@@ -105,7 +127,13 @@ struct pst_engine_opts {
 	bool cpu_mask_set;
 	uint32_t cpu_mask;
 	const char *policy;
+	enum pst_prefetch prefetch;
+	const char *mirrors[PST_ENGINE_MIRRORS_MAX];
+	uint32_t nr_mirrors;
+	bool no_governor;
+	const char *warm_dir;
 	const char *fault;
+	const struct pst_observer *observer;
 	const struct pst_log *log;
 	void (*progress)(void *ctx, const char *stage, uint64_t done,
 			 uint64_t all);
@@ -150,10 +178,22 @@ struct pst_plan {
  * struct pst_counters - what an engine has done since it opened
  * @hits, @misses: wanted experts that were (not) in memory or on their way
  * @distinct: different experts that were wanted
+ * @prefetch_reads: experts that were read before they were wanted; of these
+ *	@prefetch_used were wanted, @prefetch_late of them while they were still
+ *	on their way; @prefetch_wasted were dropped unused and
+ *	@prefetch_withdrawn taken back half-way
+ * @predict_said, @predict_right: guesses of the next block's experts in decode,
+ *	as many as a token takes, and how many of them were chosen
+ * @prefetch_on: reading ahead is in use at present
  * @read_bytes: by streaming, the load excluded
  * @reads: of those bytes
  * @wait_ns: time in which nothing could be computed for want of a read
  * @io_busy_ns: time in which at least one read was outstanding
+ * @warm_reads: experts that were read because an earlier run held them
+ * @nr_slots: experts that fit in memory at present
+ * @given_slots, @taken_slots: how many fewer or more that became in mid-run
+ *	because memory was short or free again, added up
+ * @memory_warnings: warnings about memory in mid-run
  * @peak_bytes: highest resident set of the process plus its hugetlb pages
  * @written_bytes: by this process to any storage
  */
@@ -162,10 +202,23 @@ struct pst_counters {
 	uint64_t misses;
 	uint64_t evictions;
 	uint64_t distinct;
+	uint64_t prefetch_reads;
+	uint64_t prefetch_used;
+	uint64_t prefetch_late;
+	uint64_t prefetch_wasted;
+	uint64_t prefetch_withdrawn;
+	uint64_t predict_said;
+	uint64_t predict_right;
+	bool prefetch_on;
 	uint64_t read_bytes;
 	uint64_t reads;
 	uint64_t wait_ns;
 	uint64_t io_busy_ns;
+	uint64_t warm_reads;
+	uint32_t nr_slots;
+	uint64_t given_slots;
+	uint64_t taken_slots;
+	uint32_t memory_warnings;
 	uint64_t peak_bytes;
 	uint64_t written_bytes;
 };
@@ -256,7 +309,13 @@ void pst_session_destroy(struct pst_session *s);
 /** pst_session_nr_tokens() - tokens that the sequence holds */
 uint32_t pst_session_nr_tokens(const struct pst_session *s);
 
-/** pst_session_truncate() - forget all tokens from position @n on */
+/**
+ * pst_session_truncate() - forget all tokens from position @n on
+ *
+ * A model with sliding windows has forgotten old positions: where they would
+ * be looked at again the whole sequence is forgotten.  pst_session_nr_tokens()
+ * says how many tokens are left, @n or none.
+ */
 void pst_session_truncate(struct pst_session *s, uint32_t n);
 
 /**
@@ -266,7 +325,8 @@ void pst_session_truncate(struct pst_session *s, uint32_t n);
  * @logits: called in order with the token's index in this call and [n_vocab]
  *	floats valid during the call; non-zero stops with that value
  * @progress: tokens done (in fractions by layer: done of all, in layer-tokens)
- * @ctx: handed to both
+ * @stop: asked after each layer, may be NULL; true ends it with -ECANCELED
+ * @ctx: handed to all
  */
 struct pst_eval {
 	const int32_t *tokens;
@@ -274,8 +334,34 @@ struct pst_eval {
 	uint32_t first_logits;
 	int (*logits)(void *ctx, uint32_t index, const float *logits);
 	void (*progress)(void *ctx, uint64_t done, uint64_t all);
+	bool (*stop)(void *ctx);
 	void *ctx;
 };
+
+/**
+ * struct pst_prompt_estimate - what reading a prompt will take
+ * @chunks: passes over the experts
+ * @drive_bytes: what has to be read
+ * @drive_s, @compute_s: either by itself
+ * @total_s: until the first token; real routers choose less evenly than this
+ *	expects, so it is rather too long
+ */
+struct pst_prompt_estimate {
+	uint32_t chunks;
+	uint64_t drive_bytes;
+	double drive_s;
+	double compute_s;
+	double total_s;
+};
+
+/**
+ * pst_engine_estimate_prompt() - how long will @nr_tokens take?
+ *
+ * From the drive's rate while the trunk was loaded, or since, and a measurement
+ * of the cores that takes milliseconds.  Between evaluations.
+ */
+void pst_engine_estimate_prompt(struct pst_engine *e, uint32_t nr_tokens,
+				struct pst_prompt_estimate *out);
 
 /**
  * pst_session_eval() - run a batch of any length, in chunks
@@ -286,6 +372,34 @@ struct pst_eval {
  */
 int pst_session_eval(struct pst_session *s, const struct pst_eval *ev,
 		     struct pst_diag *diag);
+
+/**
+ * struct pst_engine_drive - a block device that holds the model or a mirror
+ * @name: "nvme0n1", or the device number of a file system without one
+ * @path: one of its files
+ * @reads: transfers since opening, the load included
+ * @read_bytes: of those
+ * @errors: reads that failed there, also if another copy served them
+ * @bytes_per_s, @latency_ns: learned; 0 without mirrors
+ * @left_out: failed too often; read only where no other copy is left
+ */
+struct pst_engine_drive {
+	const char *name;
+	const char *path;
+	uint64_t reads;
+	uint64_t read_bytes;
+	uint64_t errors;
+	uint64_t bytes_per_s;
+	uint64_t latency_ns;
+	bool left_out;
+};
+
+/** pst_engine_nr_drives() - drives that are read from */
+uint32_t pst_engine_nr_drives(const struct pst_engine *e);
+
+/** pst_engine_drive() - Return: 0, -EINVAL when there is no drive @i */
+int pst_engine_drive(const struct pst_engine *e, uint32_t i,
+		     struct pst_engine_drive *out);
 
 /**
  * struct pst_sampler_opts - how a token is drawn from logits

@@ -1,0 +1,253 @@
+// SPDX-License-Identifier: MIT
+/*
+ * Profiles in the state directory: what is stored is found again, what is
+ * damaged is refused, and every byte of the file may be anything.
+ */
+#include <dirent.h>
+#include <errno.h>
+#include <ftw.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <cmocka.h>
+
+#include <penstock/profile.h>
+
+#include "base.h"
+
+static const struct pst_drive_profile profile = { .bandwidth_bps = 6600000000,
+						  .latency_ns = 181000,
+						  .depth = 8,
+						  .split_bytes = 1048576,
+						  .when_s = 1795209452,
+						  .direct = true };
+
+static int remove_one(const char *path, const struct stat *st, int type,
+		      struct FTW *ftw)
+{
+	return remove(path);
+}
+
+static int setup(void **state)
+{
+	const char *base = getenv("PENSTOCK_BUILD");
+	char *dir = malloc(512);
+
+	snprintf(dir, 512, "%s/pst-profile-XXXXXX", base ? base : "/var/tmp");
+	assert_non_null(mkdtemp(dir));
+	*state = dir;
+	return 0;
+}
+
+static int teardown(void **state)
+{
+	nftw(*state, remove_one, 8, FTW_DEPTH | FTW_PHYS);
+	free(*state);
+	return 0;
+}
+
+/* The one file of the directory; its bytes into @text, NUL-terminated. */
+static size_t read_back(const char *dir, char *path, char *text, size_t size)
+{
+	struct dirent *e;
+	DIR *d = opendir(dir);
+	uint32_t nr = 0;
+	size_t n;
+	FILE *f;
+
+	assert_non_null(d);
+	while ((e = readdir(d)))
+		if (e->d_name[0] != '.') {
+			snprintf(path, 1024, "%s/%s", dir, e->d_name);
+			nr++;
+		}
+	closedir(d);
+	assert_int_equal(nr, 1);
+	f = fopen(path, "re");
+	assert_non_null(f);
+	n = fread(text, 1, size - 1, f);
+	text[n] = 0;
+	fclose(f);
+	return n;
+}
+
+static void write_back(const char *path, const char *text, size_t n)
+{
+	FILE *f = fopen(path, "we");
+
+	assert_non_null(f);
+	assert_int_equal(fwrite(text, 1, n, f), n);
+	assert_int_equal(fclose(f), 0);
+}
+
+static void what_is_stored_is_found(void **state)
+{
+	struct pst_profile_origin from;
+	struct pst_drive_profile p;
+
+	assert_int_equal(pst_profile_find(*state, *state, &p, NULL, NULL),
+			 -ENOENT);
+	assert_int_equal(pst_profile_store(*state, *state, &profile,
+					   "io_uring, O_DIRECT", NULL),
+			 0);
+	assert_int_equal(pst_profile_find(*state, *state, &p, &from, NULL), 0);
+	assert_int_equal(p.bandwidth_bps, profile.bandwidth_bps);
+	assert_int_equal(p.latency_ns, profile.latency_ns);
+	assert_int_equal(p.depth, profile.depth);
+	assert_int_equal(p.split_bytes, profile.split_bytes);
+	assert_int_equal(p.when_s, profile.when_s);
+	assert_true(p.direct);
+	assert_string_equal(from.io, "io_uring, O_DIRECT");
+	assert_true(*from.kernel);
+}
+
+static void a_newer_profile_takes_the_place(void **state)
+{
+	struct pst_drive_profile p = profile;
+	char path[1024], text[4096];
+
+	assert_int_equal(pst_profile_store(*state, *state, &p, "a", NULL), 0);
+	p.depth = 32;
+	assert_int_equal(pst_profile_store(*state, *state, &p, "a", NULL), 0);
+	assert_int_equal(pst_profile_find(*state, *state, &p, NULL, NULL), 0);
+	assert_int_equal(p.depth, 32);
+	read_back(*state, path, text, sizeof(text));
+}
+
+static void another_drive_has_no_profile(void **state)
+{
+	struct pst_drive_profile p;
+
+	assert_int_equal(pst_profile_store(*state, *state, &profile, "a", NULL),
+			 0);
+	assert_int_equal(pst_profile_find(*state, "/proc/self", &p, NULL, NULL),
+			 -ENOENT);
+	assert_int_equal(pst_profile_find(*state, "/no/such", &p, NULL, NULL),
+			 -ENOENT);
+}
+
+static void values_out_of_bounds_are_refused(void **state)
+{
+	static const char *const bad[][2] = {
+		{ "depth=8\n", "depth=0\n" },
+		{ "depth=8\n", "depth=1025\n" },
+		{ "depth=8\n", "depth=-8\n" },
+		{ "depth=8\n", "depth=8x\n" },
+		{ "depth=8\n", "depth=\n" },
+		{ "depth=8\n", "\n" },
+		{ "depth=8\n", "depth=99999999999999999999999\n" },
+		{ "split_bytes=1048576", "split_bytes=1048577" },
+		{ "split_bytes=1048576", "split_bytes=0" },
+		{ "split_bytes=1048576", "split_bytes=4294967296" },
+		{ "bandwidth_bps=6600000000", "bandwidth_bps=0" },
+		{ "bandwidth_bps=6600000000", "bandwidth_bps=1e9" },
+		{ "latency_ns=181000", "latency_ns=0" },
+		{ "when_s=1795209452", "when_s=-1" },
+		{ "direct=1", "direct=2" },
+		{ "profile 1\n", "profile 2\n" },
+		{ "end=1", "" },
+	};
+	char path[1024], text[4096], spoiled[4096];
+	struct pst_drive_profile p = { .depth = 42 };
+
+	assert_int_equal(pst_profile_store(*state, *state, &profile, "a", NULL),
+			 0);
+	read_back(*state, path, text, sizeof(text));
+	for (size_t i = 0; i < PST_ARRAY_SIZE(bad); i++) {
+		char *at = strstr(text, bad[i][0]);
+		struct pst_diag d;
+
+		pst_diag_init(&d);
+		assert_non_null(at);
+		snprintf(spoiled, sizeof(spoiled), "%.*s%s%s", (int)(at - text),
+			 text, bad[i][1], at + strlen(bad[i][0]));
+		write_back(path, spoiled, strlen(spoiled));
+		assert_int_equal(pst_profile_find(*state, *state, &p, NULL, &d),
+				 -EBADMSG);
+		assert_non_null(strstr(d.text, "iobench"));
+	}
+	assert_int_equal(p.depth, 42);
+}
+
+static void every_cut_is_refused(void **state)
+{
+	char path[1024], text[4096];
+	struct pst_drive_profile p;
+	size_t n;
+
+	assert_int_equal(pst_profile_store(*state, *state, &profile, "a", NULL),
+			 0);
+	n = read_back(*state, path, text, sizeof(text));
+	/* The last byte is a newline: without it all is there. */
+	for (size_t cut = 0; cut + 1 < n; cut++) {
+		write_back(path, text, cut);
+		assert_int_equal(pst_profile_find(*state, *state, &p, NULL,
+						  NULL),
+				 -EBADMSG);
+	}
+}
+
+/* What is taken from spoiled text must still be within bounds. */
+static void random_bytes_do_no_harm(void **state)
+{
+	const char *given = getenv("PENSTOCK_SEED");
+	uint64_t rng = given ? strtoull(given, NULL, 0) : 1;
+	char path[1024], text[4096], spoiled[4096];
+	struct pst_profile_origin from;
+	struct pst_drive_profile p;
+	size_t n;
+
+	print_message("seed %llu\n", (unsigned long long)rng);
+	assert_int_equal(pst_profile_store(*state, *state, &profile, "a", NULL),
+			 0);
+	n = read_back(*state, path, text, sizeof(text));
+	for (int i = 0; i < 300; i++) {
+		memcpy(spoiled, text, n);
+		for (int k = 0; k < 3; k++)
+			spoiled[pst_rng_next(&rng) % n] =
+				(char)pst_rng_next(&rng);
+		write_back(path, spoiled, n);
+		if (pst_profile_find(*state, *state, &p, &from, NULL))
+			continue;
+		assert_true(p.bandwidth_bps && p.latency_ns);
+		assert_true(p.depth >= 1 && p.depth <= 1024);
+		assert_true(p.split_bytes && p.split_bytes % 4096 == 0);
+	}
+}
+
+static void a_huge_file_is_not_swallowed(void **state)
+{
+	char path[1024], text[4096];
+	struct pst_drive_profile p;
+
+	assert_int_equal(pst_profile_store(*state, *state, &profile, "a", NULL),
+			 0);
+	read_back(*state, path, text, sizeof(text));
+	assert_int_equal(truncate(path, (off_t)PST_GIB), 0);
+	assert_int_equal(pst_profile_find(*state, *state, &p, NULL, NULL),
+			 -EFBIG);
+}
+
+#define WITH_DIR(fn) cmocka_unit_test_setup_teardown(fn, setup, teardown)
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		WITH_DIR(what_is_stored_is_found),
+		WITH_DIR(a_newer_profile_takes_the_place),
+		WITH_DIR(another_drive_has_no_profile),
+		WITH_DIR(values_out_of_bounds_are_refused),
+		WITH_DIR(every_cut_is_refused),
+		WITH_DIR(random_bytes_do_no_harm),
+		WITH_DIR(a_huge_file_is_not_swallowed),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}

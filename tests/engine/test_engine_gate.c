@@ -1,0 +1,116 @@
+// SPDX-License-Identifier: MIT
+/*
+ * Reading ahead is judged by scripted token times: it stays where it pays, goes
+ * where it does not, and comes back when the world changes.
+ */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <cmocka.h>
+
+#include "gate.h"
+#include "test_seed.h"
+
+/* @n tokens that take so long with and without.  Return: how many went with. */
+static uint32_t live(struct pst_gate *g, uint32_t n, uint64_t with_ns,
+		     uint64_t without_ns)
+{
+	uint32_t nr_with = 0;
+
+	for (uint32_t i = 0; i < n; i++) {
+		bool with = pst_gate_ask(g);
+
+		nr_with += with;
+		pst_gate_tell(g, with ? with_ns : without_ns);
+	}
+	return nr_with;
+}
+
+static void it_starts_on(void **state)
+{
+	struct pst_gate g = { 0 };
+
+	assert_true(pst_gate_ask(&g));
+}
+
+static void both_states_are_tried_before_a_judgement(void **state)
+{
+	struct pst_gate g = { 0 };
+	uint32_t with = live(&g, 32, 100, 100);
+
+	assert_int_equal(with, 16);
+	assert_true(g.windows[0] >= 4 && g.windows[1] >= 4);
+}
+
+static void what_pays_stays(void **state)
+{
+	struct pst_gate g = { 0 };
+
+	live(&g, 40, 90, 100);
+	/* Trials of the other state are one window in seventeen. */
+	assert_true(live(&g, 680, 90, 100) >= 680 - 44);
+}
+
+static void what_does_not_pay_goes(void **state)
+{
+	struct pst_gate g = { 0 };
+
+	live(&g, 40, 110, 100);
+	assert_true(live(&g, 680, 110, 100) <= 44);
+}
+
+static void what_makes_no_difference_stays_on(void **state)
+{
+	struct pst_gate g = { 0 };
+
+	live(&g, 40, 100, 100);
+	assert_true(live(&g, 680, 100, 100) >= 680 - 44);
+}
+
+static void a_changed_world_is_noticed(void **state)
+{
+	struct pst_gate g = { 0 };
+
+	live(&g, 200, 80, 100);
+	assert_true(g.on);
+	live(&g, 600, 120, 100);
+	assert_false(g.on);
+	live(&g, 1200, 80, 100);
+	assert_true(g.on);
+}
+
+/* One token in four that is ten times as slow decides nothing. */
+static void slow_tokens_do_not_decide(void **state)
+{
+	uint64_t rng = test_seed(), which = 0;
+	struct pst_gate g = { 0 };
+
+	for (uint32_t i = 0; i < 400; i++) {
+		bool with = pst_gate_ask(&g);
+		uint64_t ns = with ? 900 : 1000;
+
+		if (i % PST_GATE_WINDOW == 0)
+			which = pst_rng_next(&rng) % PST_GATE_WINDOW;
+		if (with && i % PST_GATE_WINDOW == which)
+			ns *= 10;
+		pst_gate_tell(&g, ns);
+	}
+	assert_true(g.on);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(it_starts_on),
+		cmocka_unit_test(both_states_are_tried_before_a_judgement),
+		cmocka_unit_test(what_pays_stays),
+		cmocka_unit_test(what_does_not_pay_goes),
+		cmocka_unit_test(what_makes_no_difference_stays_on),
+		cmocka_unit_test(a_changed_world_is_noticed),
+		cmocka_unit_test(slow_tokens_do_not_decide),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}

@@ -1,0 +1,44 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * compute_rate: how fast this machine computes weights of each type, measured
+ * with the kernels themselves on more memory than a cache holds, and how fast
+ * its threads read memory at all.  Takes a fraction of a second; not on the
+ * way of a token.
+ */
+#ifndef PST_COMPUTE_RATE_H
+#define PST_COMPUTE_RATE_H
+
+#include "base.h"
+#include "pst_kernels.h"
+#include "topo.h"
+
+/* Weights that one measurement goes over. */
+#define PST_COMPUTE_RATE_BYTES (64 * PST_MIB)
+
+/**
+ * struct pst_compute_rate - what the cores do
+ * @weight_bps: [type] bytes of weights per second, for one token; 0: not asked
+ * @mem_bps: bytes per second that all threads together read
+ * @job_s: handing a job to all threads and back
+ */
+struct pst_compute_rate {
+	double weight_bps[PST_KTYPE_COUNT];
+	double mem_bps;
+	double job_s;
+};
+
+/**
+ * pst_compute_rate_measure() - measure
+ * @wanted: [PST_KTYPE_COUNT] which types
+ *
+ * Takes PST_COMPUTE_RATE_BYTES of memory and gives them back.  Return: 0,
+ * -ENOMEM.
+ */
+int pst_compute_rate_measure(const struct pst_kernels *k, struct pst_pool *pool,
+			     const bool *wanted, struct pst_compute_rate *out);
+
+/** pst_mem_read_bps() - all threads read @size_bytes at @addr, 0 if too few */
+double pst_mem_read_bps(struct pst_pool *pool, const void *addr,
+			uint64_t size_bytes);
+
+#endif

@@ -1,0 +1,77 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * cost: what a token costs by a stated model, for `plan` before a run and for
+ * the report after one.
+ *
+ * A layer computes its attention and router, then its experts; reads for the
+ * experts that are missing start when the router has spoken, and computing
+ * goes on with those that are there:
+ *
+ *	t_layer = head + max(experts, latency + misses x bytes / drive + tail)
+ *	t_token = max(sum of t_layer + rest, bytes read / drive)
+ *
+ * The number of misses of a layer is binomial; t_layer is its expectation.
+ * The tail is the computing of the expert that came last: an expert's share.
+ * What is read ahead in idle time costs the drive and saves a miss.
+ */
+#ifndef PST_COST_H
+#define PST_COST_H
+
+#include <stdint.h>
+
+/**
+ * struct pst_cost_layer - one layer of a decoded token
+ * @head_s: computing up to the router, and what follows the experts
+ * @experts_s: computing all of its experts, as if they were in memory
+ * @nr_used: experts that a token takes, 0 for a dense layer
+ * @miss_rate: share of them that is read when it is wanted
+ * @ahead: experts that are read ahead for it, wanted or not
+ * @expert_bytes: size of one
+ */
+struct pst_cost_layer {
+	double head_s;
+	double experts_s;
+	uint32_t nr_used;
+	double miss_rate;
+	double ahead;
+	double expert_bytes;
+};
+
+/**
+ * struct pst_cost_machine - what reads cost
+ * @drive_bps: bytes per second, > 0
+ * @latency_s: of a read alone
+ */
+struct pst_cost_machine {
+	double drive_bps;
+	double latency_s;
+};
+
+/**
+ * struct pst_cost_token - a token
+ * @layers: [nr_layers]
+ * @rest_s: embedding, output matrix, sampling
+ */
+struct pst_cost_token {
+	const struct pst_cost_layer *layers;
+	uint32_t nr_layers;
+	double rest_s;
+};
+
+/**
+ * struct pst_cost - the parts of a prediction
+ * @compute_s: all computing, reads aside
+ * @drive_s: all bytes at the drive's rate
+ * @total_s: by the model above
+ */
+struct pst_cost {
+	double compute_s;
+	double drive_s;
+	double total_s;
+};
+
+/** pst_cost_predict() - seconds of one token */
+struct pst_cost pst_cost_predict(const struct pst_cost_token *t,
+				 const struct pst_cost_machine *m);
+
+#endif

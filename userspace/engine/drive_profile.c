@@ -1,0 +1,167 @@
+// SPDX-License-Identifier: MIT
+/*
+ * Profiles of drives in the state directory: which drive a path means, and the
+ * text form of what was measured.  The text is read back as untrusted.
+ */
+#include <errno.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/utsname.h>
+
+#include <penstock/profile.h>
+
+#include "base.h"
+#include "state.h"
+#include "topo.h"
+
+#define PROFILE_BYTES_MAX 4096
+#define FIRST_LINE	  "penstock drive profile 1\n"
+
+#define BANDWIDTH_MAX_BPS 10000000000000ULL
+#define LATENCY_MAX_NS	  60000000000ULL
+#define DEPTH_MAX	  1024
+#define SPLIT_MAX_BYTES	  (256 * PST_MIB)
+
+/* Drives without a serial number have a meaning on one machine only. */
+static int name_of(const char *path, char *name, struct pst_diag *diag)
+{
+	struct pst_drive_info info;
+	struct pst_drive drive;
+	struct utsname u = { 0 };
+	char key[512];
+	int ret = pst_drive_of_path(path, &drive);
+
+	if (ret)
+		return pst_diag_set_at(diag, ret, path, UINT64_MAX, "%s",
+				       strerror(-ret));
+	pst_drive_info(drive.name, &info);
+	uname(&u);
+	if (info.serial[0])
+		snprintf(key, sizeof(key), "%s %s %s", info.model, info.serial,
+			 drive.fs_type);
+	else
+		snprintf(key, sizeof(key), "%s %s %s %s", u.nodename,
+			 drive.name, info.model, drive.fs_type);
+	pst_state_name("drive", key, name);
+	return 0;
+}
+
+int pst_profile_store(const char *state_dir, const char *path,
+		      const struct pst_drive_profile *p, const char *io,
+		      struct pst_diag *diag)
+{
+	char name[PST_STATE_NAME_MAX], text[1024];
+	struct pst_drive drive = { .numa_node = -1 };
+	struct pst_drive_info info;
+	struct utsname u = { 0 };
+	int ret, n;
+
+	ret = name_of(path, name, diag);
+	if (ret)
+		return ret;
+	(void)pst_drive_of_path(path, &drive);
+	pst_drive_info(drive.name, &info);
+	uname(&u);
+	n = snprintf(text, sizeof(text),
+		     FIRST_LINE "drive=%s\nmodel=%s\nfs=%s\nkernel=%s\n"
+				"io=%s\nwhen_s=%" PRId64 "\ndirect=%d\n"
+				"bandwidth_bps=%" PRIu64 "\nlatency_ns=%" PRIu64
+				"\ndepth=%u\n"
+				"split_bytes=%u\nend=1\n",
+		     drive.name, info.model, drive.fs_type, u.release, io,
+		     p->when_s, p->direct, p->bandwidth_bps, p->latency_ns,
+		     p->depth, p->split_bytes);
+	if (n < 0 || (size_t)n >= sizeof(text))
+		return pst_diag_set(diag, -E2BIG, "the profile is too long");
+	return pst_state_write(state_dir, name, text, (uint64_t)n, diag);
+}
+
+/* The value of a line "key=value", copied; false when there is none. */
+static bool value_of(const char *text, const char *key, char *out, size_t size)
+{
+	size_t len = strlen(key);
+
+	for (const char *line = text; line && *line;) {
+		const char *end = strchrnul(line, '\n');
+
+		if (!strncmp(line, key, len) && line[len] == '=') {
+			snprintf(out, size, "%.*s",
+				 (int)(end - line - (ptrdiff_t)len - 1),
+				 line + len + 1);
+			return true;
+		}
+		line = *end ? end + 1 : NULL;
+	}
+	return false;
+}
+
+static bool number_of(const char *text, const char *key, uint64_t max,
+		      uint64_t *out)
+{
+	unsigned long long v;
+	char value[32], *end;
+
+	if (!value_of(text, key, value, sizeof(value)) || *value < '0' ||
+	    *value > '9')
+		return false;
+	errno = 0;
+	v = strtoull(value, &end, 10);
+	if (*end || errno || v > max)
+		return false;
+	*out = v;
+	return true;
+}
+
+static bool parse(const char *text, struct pst_drive_profile *out,
+		  struct pst_profile_origin *origin)
+{
+	uint64_t bps, latency, depth, split, when, direct, end;
+
+	if (strncmp(text, FIRST_LINE, strlen(FIRST_LINE)) ||
+	    !number_of(text, "bandwidth_bps", BANDWIDTH_MAX_BPS, &bps) ||
+	    !number_of(text, "latency_ns", LATENCY_MAX_NS, &latency) ||
+	    !number_of(text, "depth", DEPTH_MAX, &depth) ||
+	    !number_of(text, "split_bytes", SPLIT_MAX_BYTES, &split) ||
+	    !number_of(text, "when_s", INT64_MAX, &when) ||
+	    !number_of(text, "direct", 1, &direct) ||
+	    !number_of(text, "end", 1, &end))
+		return false;
+	if (!bps || !latency || !depth || !split || split % 4096)
+		return false;
+	*out = (struct pst_drive_profile){ .bandwidth_bps = bps,
+					   .latency_ns = latency,
+					   .depth = (uint32_t)depth,
+					   .split_bytes = (uint32_t)split,
+					   .when_s = (int64_t)when,
+					   .direct = direct };
+	if (!origin)
+		return true;
+	*origin = (struct pst_profile_origin){ 0 };
+	value_of(text, "kernel", origin->kernel, sizeof(origin->kernel));
+	value_of(text, "io", origin->io, sizeof(origin->io));
+	return true;
+}
+
+int pst_profile_find(const char *state_dir, const char *path,
+		     struct pst_drive_profile *out,
+		     struct pst_profile_origin *origin, struct pst_diag *diag)
+{
+	char name[PST_STATE_NAME_MAX], *text;
+	uint64_t size_bytes;
+	int ret = name_of(path, name, diag);
+
+	if (!ret)
+		ret = pst_state_read(state_dir, name, PROFILE_BYTES_MAX, &text,
+				     &size_bytes, diag);
+	if (ret)
+		return ret;
+	if (!parse(text, out, origin))
+		ret = pst_diag_set_at(diag, -EBADMSG, state_dir, UINT64_MAX,
+				      "the drive profile '%s' is damaged: "
+				      "'penstock iobench' makes a new one",
+				      name);
+	free(text);
+	return ret;
+}

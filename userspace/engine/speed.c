@@ -1,0 +1,171 @@
+// SPDX-License-Identifier: MIT
+/*
+ * Prediction before a run: every matrix that a token passes, at the rate that
+ * its type was measured with.  What a token does besides, on vectors, is
+ * counted in jobs.
+ */
+#include <errno.h>
+#include <stdlib.h>
+
+#include "compute_rate.h"
+#include "engine_priv.h"
+#include "speed.h"
+
+/* Jobs of a layer beside those of its experts, and with them. */
+#define HEAD_JOBS   11
+#define EXPERT_JOBS 3
+
+struct pst_speed {
+	struct pst_engine *e;
+	struct pst_compute_rate rate;
+	struct pst_cost_layer *layers; /* [n_layers] with all used experts */
+	double rest_s;
+};
+
+static uint64_t weight_bytes(const struct pst_weight *w)
+{
+	return (uint64_t)w->n_out * w->row_bytes;
+}
+
+static double weight_s(const struct pst_speed *s, const struct pst_weight *w)
+{
+	double bps = w->type < PST_KTYPE_COUNT ? s->rate.weight_bps[w->type]
+					       : 0.0;
+
+	return bps > 0.0 ? (double)weight_bytes(w) / bps : 0.0;
+}
+
+static void want_layer(const struct pst_layer *l, bool *wanted)
+{
+	const struct pst_weight *ffn[] = { &l->gate, &l->up, &l->down };
+
+	for (size_t i = 0; i < PST_ARRAY_SIZE(ffn); i++)
+		if (ffn[i]->n_out && ffn[i]->type < PST_KTYPE_COUNT)
+			wanted[ffn[i]->type] = true;
+	for (uint32_t i = 0; i < l->nr_mats; i++)
+		if (l->mats[i]->type < PST_KTYPE_COUNT)
+			wanted[l->mats[i]->type] = true;
+}
+
+static void fill_layer(const struct pst_speed *s, const struct pst_layer *l,
+		       struct pst_cost_layer *c)
+{
+	double ffn = weight_s(s, &l->gate) + weight_s(s, &l->up) +
+		     weight_s(s, &l->down);
+
+	c->head_s = HEAD_JOBS * s->rate.job_s;
+	for (uint32_t i = 0; i < l->nr_mats; i++)
+		c->head_s += weight_s(s, l->mats[i]);
+	c->nr_used = l->moe.router.n_out ? s->e->model->hp.n_expert_used : 0;
+	c->expert_bytes =
+		(double)(weight_bytes(&l->gate) + weight_bytes(&l->up) +
+			 weight_bytes(&l->down));
+	/* A dense block's matrices are among those of the head. */
+	c->experts_s = ffn * c->nr_used + EXPERT_JOBS * s->rate.job_s;
+}
+
+static int measure(struct pst_speed *s, struct pst_diag *diag)
+{
+	const struct pst_model *m = s->e->model;
+	bool wanted[PST_KTYPE_COUNT] = { false };
+	int rc;
+
+	for (uint32_t l = 0; l < m->hp.n_layers; l++)
+		want_layer(&m->layers[l], wanted);
+	if (m->output.type < PST_KTYPE_COUNT)
+		wanted[m->output.type] = true;
+	rc = pst_compute_rate_measure(&s->e->kernels, s->e->pool, wanted,
+				      &s->rate);
+	if (rc)
+		return pst_diag_set(diag, rc,
+				    "no memory to measure the cores with");
+	s->layers = pst_calloc(m->hp.n_layers, sizeof(*s->layers));
+	if (!s->layers)
+		return -ENOMEM;
+	for (uint32_t l = 0; l < m->hp.n_layers; l++)
+		fill_layer(s, &m->layers[l], &s->layers[l]);
+	s->rest_s = weight_s(s, &m->output);
+	return 0;
+}
+
+int pst_speed_create(const char *path, const struct pst_engine_opts *opts,
+		     struct pst_speed **out, struct pst_diag *diag)
+{
+	struct pst_speed *s = calloc(1, sizeof(*s));
+	struct pst_topo topo = { .nr_cores = 1 };
+	int rc;
+
+	if (!s)
+		return -ENOMEM;
+	s->e = calloc(1, sizeof(*s->e));
+	if (!s->e) {
+		free(s);
+		return -ENOMEM;
+	}
+	s->e->opts = *opts;
+	rc = pst_engine_open_files(s->e, path, diag);
+	if (!opts->threads)
+		pst_topo_read(&topo);
+	if (!rc)
+		rc = pst_pool_create(opts->threads ? opts->threads
+						   : topo.nr_cores,
+				     !opts->no_pin, &s->e->pool);
+	if (!rc)
+		rc = measure(s, diag);
+	if (rc) {
+		pst_speed_destroy(s);
+		return rc;
+	}
+	*out = s;
+	return 0;
+}
+
+void pst_speed_destroy(struct pst_speed *s)
+{
+	if (!s)
+		return;
+	pst_engine_close(s->e);
+	free(s->layers);
+	free(s);
+}
+
+/* Keys and values of the tokens before, read once for each layer. */
+static double context_s(const struct pst_speed *s, uint32_t layer,
+			uint32_t depth)
+{
+	double bytes = (double)pst_kv_read_bytes(
+		&s->e->model->hp, s->e->opts.kv_f16 ? PST_KV_F16 : PST_KV_F32,
+		layer, depth);
+
+	return s->rate.mem_bps > 0.0 ? bytes / s->rate.mem_bps : 0.0;
+}
+
+struct pst_cost pst_speed_predict(const struct pst_speed *s, double miss_rate,
+				  uint32_t nr_used, uint32_t depth,
+				  const struct pst_cost_machine *m)
+{
+	struct pst_cost sum = { .compute_s = s->rest_s, .total_s = s->rest_s };
+
+	for (uint32_t l = 0; l < s->e->model->hp.n_layers; l++) {
+		struct pst_cost_layer c = s->layers[l];
+		struct pst_cost_token one = { .layers = &c, .nr_layers = 1 };
+		struct pst_cost got;
+
+		c.head_s += context_s(s, l, depth);
+		c.miss_rate = miss_rate;
+		if (c.nr_used && nr_used && nr_used < c.nr_used) {
+			c.experts_s *= (double)nr_used / c.nr_used;
+			c.nr_used = nr_used;
+		}
+		got = pst_cost_predict(&one, m);
+		sum.compute_s += got.compute_s;
+		sum.drive_s += got.drive_s;
+		sum.total_s += got.total_s;
+	}
+	return sum;
+}
+
+double pst_speed_mem_bps(const struct pst_speed *s)
+{
+	return s->rate.mem_bps;
+}

@@ -1,0 +1,20 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The rows of the families, for the list in arch.c: one line per family, in
+ * the order of that list.
+ */
+#ifndef PST_ARCH_ROWS_H
+#define PST_ARCH_ROWS_H
+
+#include "model_priv.h"
+
+extern const struct pst_arch pst_arch_llama;
+extern const struct pst_arch pst_arch_qwen2;
+extern const struct pst_arch pst_arch_qwen3;
+extern const struct pst_arch pst_arch_qwen3moe;
+extern const struct pst_arch pst_arch_olmoe;
+extern const struct pst_arch pst_arch_gpt_oss;
+extern const struct pst_arch pst_arch_qwen2moe;
+extern const struct pst_arch pst_arch_glm4moe;
+
+#endif

@@ -1,0 +1,39 @@
+// SPDX-License-Identifier: MIT
+/*
+ * The kinds of gated unit, each brought to the one kernel that there is:
+ * silu(z) * u.
+ */
+#include <math.h>
+
+#include "fwd_priv.h"
+
+/* gpt-oss: sigmoid(alpha g) g (u + 1), g cut from above and u on both sides.
+ * With z = alpha g that is silu(z) * (u + 1) / alpha.
+ */
+#define OAI_ALPHA 1.702f
+#define OAI_LIMIT 7.0f
+
+static void swiglu_oai(const struct pst_kernels *k, float *h, float *u,
+		       uint32_t n)
+{
+	for (uint32_t i = 0; i < n; i++) {
+		float g = fminf(h[i], OAI_LIMIT);
+		float v = fmaxf(fminf(u[i], OAI_LIMIT), -OAI_LIMIT);
+
+		h[i] = OAI_ALPHA * g;
+		u[i] = (v + 1.0f) / OAI_ALPHA;
+	}
+	k->swiglu(h, h, u, n);
+}
+
+void pst_glu(const struct pst_fwd *f, float *h, float *u, uint32_t n)
+{
+	switch (f->m->hp.glu) {
+	case PST_GLU_SWIGLU:
+		f->k->swiglu(h, h, u, n);
+		break;
+	case PST_GLU_SWIGLU_OAI:
+		swiglu_oai(f->k, h, u, n);
+		break;
+	}
+}

@@ -1,0 +1,266 @@
+// SPDX-License-Identifier: MIT
+/*
+ * Grouped-query attention: query head h reads KV head h / (n_head / n_head_kv).
+ * Over all positions or a window of them, with or without rotation, norms of q
+ * and k, biases and sinks.
+ */
+#include <errno.h>
+#include <string.h>
+
+#include "fwd_priv.h"
+
+/* Scratch of one pass. */
+struct work {
+	float *q, *k, *v; /* [n][heads * hd] */
+	struct act att; /* [n][n_head * hd_v] */
+};
+
+struct job {
+	struct pst_fwd *f;
+	const struct pst_layer_hp *lh;
+	const struct pst_gqa *w;
+	struct pst_kv *kv;
+	struct work s;
+	uint32_t layer;
+	uint32_t pos0; /* position of the batch's first token */
+};
+
+static void need_biases(struct pst_binder *b)
+{
+	static const char *const names[] = { "attn_q.bias", "attn_k.bias",
+					     "attn_v.bias" };
+
+	for (int i = 0; i < 3 && !b->rc; i++)
+		if (!pst_bind_has(b, names[i]))
+			pst_bind_fail(b, -EBADMSG, "is missing");
+}
+
+static void bind_qkv(struct pst_binder *b, const struct pst_layer_hp *lh,
+		     struct pst_gqa *g)
+{
+	struct pst_weight *const all[] = { &g->wq, &g->wk, &g->wv };
+	uint32_t n = b->m->hp.n_embd;
+
+	g->wq.n_out = lh->n_head * lh->hd_k;
+	g->wk.n_out = lh->n_head_kv * lh->hd_k;
+	g->wv.n_out = lh->n_head_kv * lh->hd_v;
+	if (pst_bind_has(b, "attn_qkv.weight")) {
+		pst_bind_split(b, "attn_qkv", n, all, 3);
+		return;
+	}
+	pst_bind_mat(b, "attn_q", n, g->wq.n_out, &g->wq);
+	pst_bind_mat(b, "attn_k", n, g->wk.n_out, &g->wk);
+	pst_bind_mat(b, "attn_v", n, g->wv.n_out, &g->wv);
+	if (b->m->arch->qkv_bias)
+		need_biases(b);
+}
+
+static void bind(struct pst_binder *b, struct pst_layer *l)
+{
+	const struct pst_layer_hp *lh = &b->m->hp.layer[b->layer];
+	const struct pst_arch *a = b->m->arch;
+	bool full = a->qk_norm == PST_QK_NORM_FULL;
+	bool need = a->qk_norm_need != PST_OPTIONAL;
+	struct pst_gqa *g = &l->gqa;
+
+	bind_qkv(b, lh, g);
+	pst_bind_mat(b, "attn_output", lh->n_head * lh->hd_v, b->m->hp.n_embd,
+		     &g->wo);
+	if (a->qk_norm != PST_QK_NORM_NONE) {
+		uint64_t hd = lh->hd_k;
+
+		pst_bind_vec(b, "attn_q_norm.weight",
+			     full ? hd * lh->n_head : hd, need, &g->q_norm);
+		pst_bind_vec(b, "attn_k_norm.weight",
+			     full ? hd * lh->n_head_kv : hd, need, &g->k_norm);
+	}
+	if (a->sinks)
+		pst_bind_vec(b, "attn_sinks.weight", lh->n_head, true,
+			     &g->sinks);
+}
+
+static void shape(const struct pst_hparams *hp, uint32_t layer,
+		  struct pst_kv_shape *out)
+{
+	const struct pst_layer_hp *lh = &hp->layer[layer];
+
+	out->heads[PST_KV_K] = lh->n_head_kv;
+	out->width[PST_KV_K] = lh->hd_k;
+	out->heads[PST_KV_V] = lh->n_head_kv;
+	out->width[PST_KV_V] = lh->hd_v;
+	out->window = lh->window;
+}
+
+static void lay_out(const struct pst_fwd *f, const struct pst_layer_hp *lh,
+		    struct carve *c, struct work *s)
+{
+	uint64_t b = f->n_batch;
+
+	s->q = pst_carve(c, b * lh->n_head * lh->hd_k, sizeof(float));
+	s->k = pst_carve(c, b * lh->n_head_kv * lh->hd_k, sizeof(float));
+	s->v = pst_carve(c, b * lh->n_head_kv * lh->hd_v, sizeof(float));
+	pst_carve_act(c, &s->att, b, (uint64_t)lh->n_head * lh->hd_v);
+}
+
+static uint64_t work_bytes(const struct pst_fwd *f, uint32_t layer)
+{
+	struct carve c = { 0 };
+	struct work s;
+
+	lay_out(f, &f->m->hp.layer[layer], &c, &s);
+	return c.at;
+}
+
+static void store_row(const struct job *j, uint8_t *dst, const float *src,
+		      uint32_t n)
+{
+	if (j->kv->type == PST_KV_F32)
+		memcpy(dst, src, n * sizeof(*src));
+	else
+		j->f->k->f32_to_f16((uint16_t *)(void *)dst, src, n);
+}
+
+static void norm_heads(const struct job *j, float *x, const float *w,
+		       uint32_t n_head)
+{
+	const struct pst_hparams *hp = &j->f->m->hp;
+	uint32_t hd = j->lh->hd_k;
+
+	if (!w)
+		return;
+	if (j->f->m->arch->qk_norm == PST_QK_NORM_FULL) {
+		j->f->k->rms_norm(x, x, w, n_head * hd, hp->eps);
+		return;
+	}
+	for (uint32_t h = 0; h < n_head; h++)
+		j->f->k->rms_norm(x + (size_t)h * hd, x + (size_t)h * hd, w, hd,
+				  hp->eps);
+}
+
+static void rotate(const struct job *j, float *x, uint32_t t, uint32_t n_head)
+{
+	const struct pst_fwd *f = j->f;
+	const struct pst_rope_params *r;
+	const float *cs;
+
+	if (j->lh->rope == PST_ROPE_NONE)
+		return;
+	r = &f->m->hp.rope[j->lh->rope];
+	cs = f->cs[j->lh->rope] + (size_t)t * r->n_rot;
+	for (uint32_t h = 0; h < n_head; h++) {
+		float *head = x + (size_t)h * j->lh->hd_k;
+
+		if (r->style == PST_ROPE_NORM)
+			f->k->rope_norm(head, cs, r->n_rot);
+		else
+			f->k->rope_neox(head, cs, r->n_rot);
+	}
+}
+
+/* One token: norms, rotation, and its key and value into the cache. */
+static void prepare_chunk(void *ctx, uint32_t t, uint32_t worker)
+{
+	const struct job *j = ctx;
+	const struct pst_layer_hp *lh = j->lh;
+	float *q = j->s.q + (size_t)t * lh->n_head * lh->hd_k;
+	float *k = j->s.k + (size_t)t * lh->n_head_kv * lh->hd_k;
+	float *v = j->s.v + (size_t)t * lh->n_head_kv * lh->hd_v;
+
+	(void)worker;
+	norm_heads(j, q, j->w->q_norm, lh->n_head);
+	norm_heads(j, k, j->w->k_norm, lh->n_head_kv);
+	rotate(j, q, t, lh->n_head);
+	rotate(j, k, t, lh->n_head_kv);
+	for (uint32_t h = 0; h < lh->n_head_kv; h++) {
+		uint32_t pos = j->pos0 + t;
+
+		store_row(j, pst_kv_at(j->kv, j->layer, PST_KV_K, h, pos),
+			  k + (size_t)h * lh->hd_k, lh->hd_k);
+		store_row(j, pst_kv_at(j->kv, j->layer, PST_KV_V, h, pos),
+			  v + (size_t)h * lh->hd_v, lh->hd_v);
+	}
+}
+
+/* One token and one KV head with all query heads that share it. */
+static void attend_chunk(void *ctx, uint32_t chunk, uint32_t worker)
+{
+	const struct job *j = ctx;
+	const struct pst_layer_hp *lh = j->lh;
+	struct pst_fwd *f = j->f;
+	uint32_t t = chunk / lh->n_head_kv, kvh = chunk % lh->n_head_kv;
+	uint32_t group = lh->n_head / lh->n_head_kv;
+	uint32_t pos = j->pos0 + t, from = 0;
+	struct pst_kattn a = {
+		.k_stride_bytes = lh->hd_k * pst_kv_elem(j->kv),
+		.v_stride_bytes = lh->hd_v * pst_kv_elem(j->kv),
+		.hd_k = lh->hd_k,
+		.hd_v = lh->hd_v,
+		.scale = f->m->hp.attn_scale,
+		.scores = f->scores + worker * f->scores_stride,
+	};
+
+	if (lh->window && pos >= lh->window)
+		from = pos - lh->window + 1;
+	a.k = pst_kv_at(j->kv, j->layer, PST_KV_K, kvh, from);
+	a.v = pst_kv_at(j->kv, j->layer, PST_KV_V, kvh, from);
+	a.nr_kv = pos - from + 1;
+	for (uint32_t h = kvh * group; h < (kvh + 1) * group; h++) {
+		a.q = j->s.q + ((size_t)t * lh->n_head + h) * lh->hd_k;
+		a.out = j->s.att.f32 + t * j->s.att.stride +
+			(size_t)h * lh->hd_v;
+		a.sink = j->w->sinks ? j->w->sinks + h : NULL;
+		if (j->kv->type == PST_KV_F32)
+			f->k->attn_f32(&a);
+		else
+			f->k->attn_f16(&a);
+	}
+}
+
+static void project_qkv(const struct job *j, uint32_t n)
+{
+	struct lin_item items[3] = {
+		{ .w = &j->w->wq, .y = j->s.q },
+		{ .w = &j->w->wk, .y = j->s.k },
+		{ .w = &j->w->wv, .y = j->s.v },
+	};
+
+	for (int i = 0; i < 3; i++) {
+		items[i].x = &j->f->xn.k;
+		items[i].nr_x = n;
+		items[i].y_stride = items[i].w->n_out;
+	}
+	pst_linear(j->f, items, 3);
+}
+
+static void run(struct pst_fwd *f, const struct pst_fwd_pass *pass,
+		uint32_t layer)
+{
+	struct carve c = { .base = f->work };
+	struct job j = { .f = f,
+			 .lh = &f->m->hp.layer[layer],
+			 .w = &f->m->layers[layer].gqa,
+			 .kv = pass->kv,
+			 .layer = layer,
+			 .pos0 = pass->kv->n_used };
+	struct lin_item out = { .w = &j.w->wo,
+				.x = &j.s.att.k,
+				.nr_x = pass->n,
+				.y = f->tmp,
+				.y_stride = f->m->hp.n_embd };
+
+	lay_out(f, j.lh, &c, &j.s);
+	project_qkv(&j, pass->n);
+	pst_pool_run(f->pool, prepare_chunk, &j, pass->n);
+	pst_pool_run(f->pool, attend_chunk, &j, pass->n * j.lh->n_head_kv);
+	if (pst_needs_q8(f, out.w))
+		pst_quantize_rows(f, &j.s.att, out.w->n_in, pass->n);
+	pst_linear(f, &out, 1);
+}
+
+const struct pst_mixer pst_mixer_gqa = {
+	.name = "grouped-query attention",
+	.bind = bind,
+	.shape = shape,
+	.work_bytes = work_bytes,
+	.run = run,
+};

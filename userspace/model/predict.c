@@ -1,0 +1,208 @@
+// SPDX-License-Identifier: MIT
+/*
+ * Which experts the next blocks will want: their own routers, run on the
+ * present state of the residual stream.
+ *
+ * A block adds little to the stream, so the next router, one block early,
+ * ranks mostly as it will.  How far a guess can be trusted is learned while
+ * running, by the distance of its score from the last one that would be chosen.
+ * Predictions move reads in time; no result depends on them.
+ */
+#include <math.h>
+#include <string.h>
+
+#include "fwd_priv.h"
+
+/* Experts past the chosen ones that are worth a thought. */
+#define EXTRA_RANKS 4
+/* A guess that is right less often is not read ahead. */
+#define MIN_CHANCE 0.3f
+/* Buckets of the margin, in shares of the usual spread; the middle starts at 0. */
+#define BUCKETS_PER_SPREAD 8.0f
+#define BUCKET_ZERO	   (PREDICT_BUCKETS / 2)
+/* Weight of a new token in the spread's mean. */
+#define SPREAD_WEIGHT 0.02f
+
+static uint32_t bucket_of(const struct predict *p, float margin)
+{
+	float b = floorf(margin / p->spread * BUCKETS_PER_SPREAD) + BUCKET_ZERO;
+
+	/* Also for a margin that is not a number. */
+	if (!(b > 0.0f))
+		return 0;
+	return b < PREDICT_BUCKETS - 1 ? (uint32_t)b : PREDICT_BUCKETS - 1;
+}
+
+/* Rule of succession: before anything is known, one in two is right. */
+static float chance_of(const struct predict *p, uint32_t bucket)
+{
+	return ((float)p->right[bucket] + 1.0f) /
+	       ((float)p->tried[bucket] + 2.0f);
+}
+
+/* Between the last one that would be chosen and the first that would not. */
+static float cut_of(const struct predict *p, const uint32_t *rank, uint32_t k,
+		    uint32_t most)
+{
+	float last = p->scores[rank[k - 1]];
+	float next = most > k ? p->scores[rank[k]] : last;
+
+	return isfinite(next) ? 0.5f * (last + next) : last;
+}
+
+static void learn_spread(struct predict *p, float spread)
+{
+	if (!(spread > 0.0f) || !isfinite(spread))
+		return;
+	p->spread += (p->spread > 0.0f ? SPREAD_WEIGHT : 1.0f) *
+		     (spread - p->spread);
+}
+
+/* One token: the next router's top ranks, with the trust each has earned. */
+static uint32_t guess_token(struct pst_fwd *f, const float *bias,
+			    struct predict_said *said)
+{
+	const struct pst_hparams *hp = &f->m->hp;
+	struct predict *p = &f->predict;
+	uint32_t k = hp->n_expert_used, nr = 0;
+	uint32_t most = PST_MIN(hp->n_expert, k + EXTRA_RANKS);
+	float cut;
+
+	pst_router_scores(f, bias, p->logits, p->scores);
+	pst_top_k(p->scores, hp->n_expert, most, said->ids);
+	cut = cut_of(p, said->ids, k, most);
+	learn_spread(p, p->scores[said->ids[0]] - cut);
+	said->nr = most;
+	for (uint32_t r = 0; r < most; r++) {
+		float margin = p->scores[said->ids[r]] - cut;
+
+		said->bucket[r] = (uint8_t)bucket_of(p, margin);
+		if (chance_of(p, said->bucket[r]) >= MIN_CHANCE)
+			p->ids[nr++] = said->ids[r];
+	}
+	return nr;
+}
+
+/* Several tokens: whatever one of them would take, in file order. */
+static uint32_t guess_union(struct pst_fwd *f)
+{
+	const struct pst_hparams *hp = &f->m->hp;
+	uint32_t nr = 0;
+
+	for (uint32_t e = 0; e < hp->n_expert; e++)
+		if (f->predict.taken[e])
+			f->predict.ids[nr++] = e;
+	return nr;
+}
+
+static uint32_t guess_all(struct pst_fwd *f)
+{
+	uint32_t nr = f->m->hp.n_expert;
+
+	for (uint32_t e = 0; e < nr; e++)
+		f->predict.ids[e] = e;
+	return nr;
+}
+
+static void run_router(struct pst_fwd *f, uint32_t layer, uint32_t first,
+		       uint32_t nr)
+{
+	const struct pst_hparams *hp = &f->m->hp;
+	const struct pst_layer *l = &f->m->layers[layer];
+	struct lin_item item = { .w = &l->moe.router,
+				 .x = &f->out.k,
+				 .nr_x = nr,
+				 .y = f->predict.logits,
+				 .y_stride = hp->n_expert };
+
+	pst_norm_quantize(f, f->x + (size_t)first * hp->n_embd, l->ffn_norm,
+			  &f->out, nr, pst_needs_q8(f, &l->moe.router));
+	pst_linear(f, &item, 1);
+}
+
+static void mark_taken(struct pst_fwd *f, const float *bias, uint32_t nr)
+{
+	const struct pst_hparams *hp = &f->m->hp;
+	struct predict *p = &f->predict;
+
+	for (uint32_t i = 0; i < nr; i++) {
+		pst_router_scores(f, bias, p->logits + (size_t)i * hp->n_expert,
+				  p->scores);
+		pst_top_k(p->scores, hp->n_expert, hp->n_expert_used, p->rank);
+		for (uint32_t r = 0; r < hp->n_expert_used; r++)
+			p->taken[p->rank[r]] = true;
+	}
+}
+
+static uint32_t guess(struct pst_fwd *f, uint32_t layer, uint32_t n,
+		      struct predict_said *said)
+{
+	const float *bias = f->m->layers[layer].moe.choice_bias;
+	struct predict *p = &f->predict;
+
+	if (n == 1) {
+		run_router(f, layer, 0, 1);
+		said->layer = layer;
+		return guess_token(f, bias, said);
+	}
+	if (p->whole)
+		return guess_all(f);
+	memset(p->taken, 0, f->m->hp.n_expert * sizeof(*p->taken));
+	for (uint32_t t = 0; t < n; t += LOGITS_GROUP) {
+		uint32_t nr = PST_MIN(LOGITS_GROUP, n - t);
+
+		run_router(f, layer, t, nr);
+		mark_taken(f, bias, nr);
+	}
+	return guess_union(f);
+}
+
+void pst_predict(struct pst_fwd *f, uint32_t layer, uint32_t n)
+{
+	uint32_t left = PST_MIN(f->predict.ahead, PREDICT_AHEAD_MAX);
+
+	if (!left || !pst_store_can_prefetch(f->store))
+		return;
+	for (uint32_t l = layer + 1; left && l < f->m->hp.n_layers; l++) {
+		uint32_t nr;
+
+		if (!f->m->experts[l].nr_parts)
+			continue;
+		nr = guess(f, l, n, &f->predict.said[l % PREDICT_AHEAD_MAX]);
+		pst_store_prefetch(f->store, l, f->predict.ids, nr);
+		left--;
+	}
+}
+
+void pst_predict_score(struct pst_fwd *f, uint32_t layer, uint32_t n)
+{
+	struct predict *p = &f->predict;
+	struct predict_said *said = &p->said[layer % PREDICT_AHEAD_MAX];
+	struct pst_predict_stats *st = &p->stats[layer];
+	uint32_t k = f->m->hp.n_expert_used;
+
+	if (n != 1 || said->layer != layer)
+		return;
+	said->layer = UINT32_MAX;
+	st->wanted += f->n_used;
+	for (uint32_t r = 0; r < said->nr; r++) {
+		uint32_t b = said->bucket[r];
+		bool right = false;
+
+		for (uint32_t i = 0; i < f->n_used; i++)
+			right |= f->sel[i] == said->ids[r];
+		p->tried[b]++;
+		p->right[b] += right;
+		if (r >= k)
+			continue;
+		st->said++;
+		st->right += right;
+	}
+}
+
+void pst_fwd_predict_stats(const struct pst_fwd *f, uint32_t layer,
+			   struct pst_predict_stats *out)
+{
+	*out = f->predict.stats ? f->predict.stats[layer]
+				: (struct pst_predict_stats){ 0 };
+}
