@@ -79,6 +79,13 @@ struct pst_k16_bits {
 #define PST_K16_ONES  0x0101010101010101ULL
 #define PST_K16_SIGNS (0x80 * PST_K16_ONES)
 
+/* What the digits of the code books stand for, a byte each, from the lowest;
+ * those of 2 bits twice. */
+#define PST_K16_IQ2_VALUES     0x002b1908002b1908
+#define PST_K16_IQ3_XXS_VALUES 0x3e342c241c140c04
+#define PST_K16_IQ3_S_VALUES   0x0f0d0b0907050301
+#define PST_K16_IQ1_VALUES     0x000901f9000901f9
+
 /* Eight digits of 2 bits to bytes. */
 static inline uint64_t pst_k16_spread2(uint32_t digits)
 {

@@ -97,37 +97,20 @@ static void pst_k_dequant_q8_0_c(float *y, const void *row, uint32_t n)
 	}
 }
 
-static void pst_k_mul_q4_1_c(const struct pst_kmul *m)
-{
-	pst_k_mul_dequant_c(m, pst_k_dequant_q4_1_c);
-}
-
-static void pst_k_mul_q5_1_c(const struct pst_kmul *m)
-{
-	pst_k_mul_dequant_c(m, pst_k_dequant_q5_1_c);
-}
-
 static void set_type(struct pst_ktype_ops *t, uint32_t bytes,
-		     enum pst_kact_kind act, pst_k_dequant_fn dequant)
+		     pst_k_dequant_fn dequant)
 {
 	t->block_elems = 32;
 	t->block_bytes = bytes;
-	t->act = act;
+	t->act = PST_KACT_Q8;
 	t->dequant = dequant;
 }
 
 void pst_k_fill_dequant_q32_c(struct pst_kernels *k)
 {
-	set_type(&k->types[PST_K_Q4_0], PST_K_Q4_0_BYTES, PST_KACT_Q8,
-		 pst_k_dequant_q4_0_c);
-	set_type(&k->types[PST_K_Q4_1], PST_K_Q4_1_BYTES, PST_KACT_F32,
-		 pst_k_dequant_q4_1_c);
-	set_type(&k->types[PST_K_Q5_0], PST_K_Q5_0_BYTES, PST_KACT_Q8,
-		 pst_k_dequant_q5_0_c);
-	set_type(&k->types[PST_K_Q5_1], PST_K_Q5_1_BYTES, PST_KACT_F32,
-		 pst_k_dequant_q5_1_c);
-	set_type(&k->types[PST_K_Q8_0], PST_K_Q8_0_BYTES, PST_KACT_Q8,
-		 pst_k_dequant_q8_0_c);
-	k->types[PST_K_Q4_1].mul = pst_k_mul_q4_1_c;
-	k->types[PST_K_Q5_1].mul = pst_k_mul_q5_1_c;
+	set_type(&k->types[PST_K_Q4_0], PST_K_Q4_0_BYTES, pst_k_dequant_q4_0_c);
+	set_type(&k->types[PST_K_Q4_1], PST_K_Q4_1_BYTES, pst_k_dequant_q4_1_c);
+	set_type(&k->types[PST_K_Q5_0], PST_K_Q5_0_BYTES, pst_k_dequant_q5_0_c);
+	set_type(&k->types[PST_K_Q5_1], PST_K_Q5_1_BYTES, pst_k_dequant_q5_1_c);
+	set_type(&k->types[PST_K_Q8_0], PST_K_Q8_0_BYTES, pst_k_dequant_q8_0_c);
 }

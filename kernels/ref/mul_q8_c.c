@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT
 /*
- * Reference products with 8-bit activations: Q8_0, Q4_0, Q5_0, IQ4_NL, MXFP4,
- * Q2_K to Q6_K and IQ4_XS.
+ * Reference products with 8-bit activations: the formats in blocks of 32, Q2_K
+ * to Q6_K and IQ4_XS.
  * Per block of 32 weights the codes are multiplied with the codes of the
  * activations in integers; the two scales join afterwards, in double, so that
  * the one rounding is that of the result.
@@ -44,21 +44,56 @@ static double block_q4_0(const uint8_t *p, const struct xrow *x, uint32_t b)
 	       dot_i8(w, x->q + 32 * (size_t)b, 32);
 }
 
-static double block_q5_0(const uint8_t *p, const struct xrow *x, uint32_t b)
+/* The minimum meets the sum of the activations: sum of (d q + m) x. */
+static double block_q4_1(const uint8_t *p, const struct xrow *x, uint32_t b)
 {
-	uint32_t qh = pst_k_load_u32(p + 2);
+	double d = pst_k_load_f16(p), min = pst_k_load_f16(p + 2);
 	int8_t w[32];
+	int j;
+
+	for (j = 0; j < 16; j++) {
+		w[j] = (int8_t)(p[4 + j] & 15);
+		w[j + 16] = (int8_t)(p[4 + j] >> 4);
+	}
+	return x->d[b] *
+	       (d * dot_i8(w, x->q + 32 * (size_t)b, 32) + min * x->sum[b]);
+}
+
+/* Fifth bits in a word at @p, the nibbles behind it. */
+static void fives(int8_t w[32], const uint8_t *p)
+{
+	uint32_t qh = pst_k_load_u32(p);
 	int j;
 
 	for (j = 0; j < 16; j++) {
 		int h0 = (int)(qh >> j & 1) << 4;
 		int h1 = (int)(qh >> (j + 16) & 1) << 4;
 
-		w[j] = (int8_t)(((p[6 + j] & 15) | h0) - 16);
-		w[j + 16] = (int8_t)(((p[6 + j] >> 4) | h1) - 16);
+		w[j] = (int8_t)((p[4 + j] & 15) | h0);
+		w[j + 16] = (int8_t)((p[4 + j] >> 4) | h1);
 	}
+}
+
+static double block_q5_0(const uint8_t *p, const struct xrow *x, uint32_t b)
+{
+	int8_t w[32];
+	int j;
+
+	fives(w, p + 2);
+	for (j = 0; j < 32; j++)
+		w[j] = (int8_t)(w[j] - 16);
 	return (double)pst_k_load_f16(p) * x->d[b] *
 	       dot_i8(w, x->q + 32 * (size_t)b, 32);
+}
+
+static double block_q5_1(const uint8_t *p, const struct xrow *x, uint32_t b)
+{
+	double d = pst_k_load_f16(p), min = pst_k_load_f16(p + 2);
+	int8_t w[32];
+
+	fives(w, p + 4);
+	return x->d[b] *
+	       (d * dot_i8(w, x->q + 32 * (size_t)b, 32) + min * x->sum[b]);
 }
 
 /* 32 weights whose codes index a table of 16. */
@@ -260,6 +295,16 @@ static void pst_k_mul_q5_0_c(const struct pst_kmul *m)
 	mul_blocks(m, 32, PST_K_Q5_0_BYTES, block_q5_0);
 }
 
+static void pst_k_mul_q4_1_c(const struct pst_kmul *m)
+{
+	mul_blocks(m, 32, PST_K_Q4_1_BYTES, block_q4_1);
+}
+
+static void pst_k_mul_q5_1_c(const struct pst_kmul *m)
+{
+	mul_blocks(m, 32, PST_K_Q5_1_BYTES, block_q5_1);
+}
+
 static void pst_k_mul_iq4_nl_c(const struct pst_kmul *m)
 {
 	mul_blocks(m, 32, PST_K_IQ4_NL_BYTES, block_iq4_nl);
@@ -304,7 +349,9 @@ void pst_k_fill_mul_q8_c(struct pst_kernels *k)
 {
 	k->types[PST_K_Q8_0].mul = pst_k_mul_q8_0_c;
 	k->types[PST_K_Q4_0].mul = pst_k_mul_q4_0_c;
+	k->types[PST_K_Q4_1].mul = pst_k_mul_q4_1_c;
 	k->types[PST_K_Q5_0].mul = pst_k_mul_q5_0_c;
+	k->types[PST_K_Q5_1].mul = pst_k_mul_q5_1_c;
 	k->types[PST_K_IQ4_NL].mul = pst_k_mul_iq4_nl_c;
 	k->types[PST_K_MXFP4].mul = pst_k_mul_mxfp4_c;
 	k->types[PST_K_Q2_K].mul = pst_k_mul_q2_k_c;

@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: MIT
 /*
- * Dequantisation of a row, AVX2, and the products of the types that have no
- * integer kernel by way of it; see dequant_x86_tmpl.h.  The same bits as the
+ * Dequantisation of a row, AVX2; see dequant_x86_tmpl.h.  The same bits as the
  * reference.
  */
 #include "avx2_util.h"
@@ -29,8 +28,6 @@ PST_K_INLINE void put_affine(float *y, __m128i codes, float d, float m)
 }
 
 #include "dequant_x86_tmpl.h"
-
-#define MUL_DEQUANT pst_k_mul_dequant_avx2
 #include "dequant_k16_x86_tmpl.h"
 
 static void pst_k_dequant_f16_avx2(float *y, const void *row, uint32_t n)
@@ -55,22 +52,10 @@ static void pst_k_dequant_bf16_avx2(float *y, const void *row, uint32_t n)
 		y[i] = load_bf16(p + 2 * (size_t)i);
 }
 
-static void pst_k_mul_q4_1_avx2(const struct pst_kmul *m)
-{
-	pst_k_mul_dequant_avx2(m, dequant_q4_1);
-}
-
-static void pst_k_mul_q5_1_avx2(const struct pst_kmul *m)
-{
-	pst_k_mul_dequant_avx2(m, dequant_q5_1);
-}
-
 void pst_k_fill_dequant_avx2(struct pst_kernels *k)
 {
 	set_dequant(k);
 	set_k16(k);
 	k->types[PST_K_F16].dequant = pst_k_dequant_f16_avx2;
 	k->types[PST_K_BF16].dequant = pst_k_dequant_bf16_avx2;
-	k->types[PST_K_Q4_1].mul = pst_k_mul_q4_1_avx2;
-	k->types[PST_K_Q5_1].mul = pst_k_mul_q5_1_avx2;
 }

@@ -1,9 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The formats of pst_k16.h for an ISA: groups of 16 codes made float, and the
- * products by way of them.  Included after dequant_x86_tmpl.h by a file that
- * has defined, besides put_scaled(), MUL_DEQUANT as the product with rows that
- * a function makes float.  The same bits as the reference.
+ * Dequantisation of the formats of pst_k16.h for an ISA: groups of 16 codes
+ * made float.  Included after dequant_x86_tmpl.h by a file that has defined
+ * put_scaled().  The same bits as the reference.
  */
 #ifndef PST_K_DEQUANT_K16_X86_TMPL_H
 #define PST_K_DEQUANT_K16_X86_TMPL_H
@@ -60,21 +59,21 @@ PST_K_INLINE void put_signed(float *y, __m128i codes, struct pst_k16_bits b)
 
 PST_K_INLINE void put_iq2(float *y, struct pst_k16_bits b)
 {
-	const __m128i values = _mm_set1_epi32(8 | 25 << 8 | 43 << 16);
+	const __m128i values = _mm_set1_epi64x(PST_K16_IQ2_VALUES);
 
 	put_signed(y, lookup2(b.digits, values), b);
 }
 
 PST_K_INLINE void put_iq3_xxs(float *y, struct pst_k16_bits b)
 {
-	const __m128i values = _mm_set1_epi64x(0x3e342c241c140c04);
+	const __m128i values = _mm_set1_epi64x(PST_K16_IQ3_XXS_VALUES);
 
 	put_signed(y, lookup3(b.digits, values), b);
 }
 
 PST_K_INLINE void put_iq3_s(float *y, struct pst_k16_bits b)
 {
-	const __m128i values = _mm_set1_epi64x(0x0f0d0b0907050301);
+	const __m128i values = _mm_set1_epi64x(PST_K16_IQ3_S_VALUES);
 
 	put_signed(y, lookup3(b.digits, values), b);
 }
@@ -82,7 +81,7 @@ PST_K_INLINE void put_iq3_s(float *y, struct pst_k16_bits b)
 /* The sign takes an eighth away instead of adding it: 2 in these codes. */
 PST_K_INLINE void put_iq1(float *y, struct pst_k16_bits b)
 {
-	const __m128i values = _mm_set1_epi32(0xf9 | 1 << 8 | 9 << 16);
+	const __m128i values = _mm_set1_epi64x(PST_K16_IQ1_VALUES);
 	__m128i minus = sign_bytes(b.signs);
 	__m128i codes = lookup2(b.digits, values);
 
@@ -121,18 +120,12 @@ PST_K_INLINE void put_e2m1(float *y, struct pst_k16_bits b)
 			for (g = 0; g < elems / 16; g++)                  \
 				put_##kind(y + i + 16 * g,                \
 					   pst_k16_##name(p, g));         \
-	}                                                                 \
-                                                                          \
-	static void mul_##name(const struct pst_kmul *m)                  \
-	{                                                                 \
-		MUL_DEQUANT(m, dequant_##name);                           \
 	}
 
 PST_K16_TYPES(DEFINE_K16)
 
-#define SET_K16(type, name, elems, kind)                 \
-	k->types[PST_K_##type].dequant = dequant_##name; \
-	k->types[PST_K_##type].mul = mul_##name;
+#define SET_K16(type, name, elems, kind) \
+	k->types[PST_K_##type].dequant = dequant_##name;
 
 PST_K_INLINE void set_k16(struct pst_kernels *k)
 {

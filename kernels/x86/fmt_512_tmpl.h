@@ -62,4 +62,17 @@ PST_K_INLINE __m512i lookup512(__m512i nibbles, const int8_t values[16],
 	return _mm512_shuffle_epi8(_mm512_broadcast_i32x4(table), nibbles);
 }
 
+/* Two bits of each weight of chunk @c; 32 bytes hold two chunks. */
+PST_K_INLINE __m512i pairs512(const uint8_t *qs, uint32_t c)
+{
+	const __m256i lower = _mm256_set1_epi16((short)(4 * (c % 2)));
+	const __m256i upper = _mm256_set1_epi16((short)(4 * (c % 2) + 2));
+	__m512i v = _mm512_broadcast_i64x4(
+		_mm256_loadu_si256((const __m256i *)(qs + 32 * (c / 2))));
+
+	v = _mm512_srlv_epi16(
+		v, _mm512_inserti64x4(_mm512_castsi256_si512(lower), upper, 1));
+	return _mm512_and_si512(v, _mm512_set1_epi8(3));
+}
+
 #endif

@@ -106,19 +106,6 @@ PST_K_INLINE __mmask64 high_bits512(const uint8_t *p, uint32_t c)
 		v, _mm512_inserti64x4(_mm512_castsi256_si512(bit), next, 1));
 }
 
-/* Two bits of each weight of chunk @c; 32 bytes hold two chunks. */
-PST_K_INLINE __m512i pairs512(const uint8_t *qs, uint32_t c)
-{
-	const __m256i lower = _mm256_set1_epi16((short)(4 * (c % 2)));
-	const __m256i upper = _mm256_set1_epi16((short)(4 * (c % 2) + 2));
-	__m512i v = _mm512_broadcast_i64x4(
-		_mm256_loadu_si256((const __m256i *)(qs + 32 * (c / 2))));
-
-	v = _mm512_srlv_epi16(
-		v, _mm512_inserti64x4(_mm512_castsi256_si512(lower), upper, 1));
-	return _mm512_and_si512(v, _mm512_set1_epi8(3));
-}
-
 PST_K_INLINE __m512i codes_q5_k(const uint8_t *p, uint32_t c, uint32_t nr)
 {
 	__m512i v = codes_q4_k(p + 32, c, nr);

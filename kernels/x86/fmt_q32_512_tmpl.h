@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * The formats with blocks of 32 weights for mul_q8_512_tmpl.h: Q8_0, Q4_0,
- * Q5_0, IQ4_NL and MXFP4.  A row may end within 256 weights.
+ * Q4_1, Q5_0, Q5_1, IQ4_NL and MXFP4.  A row may end within 256 weights.
  */
 #ifndef PST_K_FMT_Q32_512_TMPL_H
 #define PST_K_FMT_Q32_512_TMPL_H
@@ -57,22 +57,59 @@ static const struct fmt512 fmt_q4_0 = {
 	.dot = dot_u8,
 };
 
+/* Of the weights d q + m, m is the minimum with the other sign. */
+PST_K_INLINE struct wscale512 affine_scales512(const uint8_t *p, uint32_t nr,
+					       uint32_t bytes)
+{
+	struct wscale512 s = block_scales512(p, nr, bytes);
+	__m512 m = block_scales512(p + 2, nr, bytes).scale;
+
+	s.min = _mm512_sub_ps(_mm512_setzero_ps(), m);
+	return s;
+}
+
+PST_K_INLINE struct wscale512 scales_q4_1(const uint8_t *p, uint32_t nr)
+{
+	return affine_scales512(p, nr, PST_K_Q4_1_BYTES);
+}
+
+PST_K_INLINE __m512i codes_q4_1(const uint8_t *p, uint32_t c, uint32_t nr)
+{
+	const uint8_t *b = p + 2 * c * PST_K_Q4_1_BYTES + 4;
+
+	return nibbles512(b, nr < 2 ? NULL : b + PST_K_Q4_1_BYTES);
+}
+
+static const struct fmt512 fmt_q4_1 = {
+	.bytes = 8 * PST_K_Q4_1_BYTES,
+	.has_tail = true,
+	.min = MIN32,
+	.scales = scales_q4_1,
+	.codes = codes_q4_1,
+	.dot = dot_u8,
+};
+
 PST_K_INLINE struct wscale512 scales_q5_0(const uint8_t *p, uint32_t nr)
 {
 	return block_scales512(p, nr, PST_K_Q5_0_BYTES);
 }
 
-PST_K_INLINE __m512i codes_q5_0(const uint8_t *p, uint32_t c, uint32_t nr)
+/* Two blocks whose fifth bits are at @b0, their nibbles behind them. */
+PST_K_INLINE __m512i fives512(const uint8_t *b0, uint32_t bytes, uint32_t nr)
 {
-	const uint8_t *b0 = p + 2 * c * PST_K_Q5_0_BYTES;
-	const uint8_t *b1 = b0 + PST_K_Q5_0_BYTES;
-	uint64_t high = pst_k_load_u32(b0 + 2);
+	const uint8_t *b1 = b0 + bytes;
+	uint64_t high = pst_k_load_u32(b0);
 	__m512i v;
 
 	if (nr == 2)
-		high |= (uint64_t)pst_k_load_u32(b1 + 2) << 32;
-	v = nibbles512(b0 + 6, nr < 2 ? NULL : b1 + 6);
+		high |= (uint64_t)pst_k_load_u32(b1) << 32;
+	v = nibbles512(b0 + 4, nr < 2 ? NULL : b1 + 4);
 	return _mm512_mask_add_epi8(v, high, v, _mm512_set1_epi8(16));
+}
+
+PST_K_INLINE __m512i codes_q5_0(const uint8_t *p, uint32_t c, uint32_t nr)
+{
+	return fives512(p + 2 * c * PST_K_Q5_0_BYTES + 2, PST_K_Q5_0_BYTES, nr);
 }
 
 static const struct fmt512 fmt_q5_0 = {
@@ -81,6 +118,25 @@ static const struct fmt512 fmt_q5_0 = {
 	.offset = 16,
 	.scales = scales_q5_0,
 	.codes = codes_q5_0,
+	.dot = dot_u8,
+};
+
+PST_K_INLINE struct wscale512 scales_q5_1(const uint8_t *p, uint32_t nr)
+{
+	return affine_scales512(p, nr, PST_K_Q5_1_BYTES);
+}
+
+PST_K_INLINE __m512i codes_q5_1(const uint8_t *p, uint32_t c, uint32_t nr)
+{
+	return fives512(p + 2 * c * PST_K_Q5_1_BYTES + 4, PST_K_Q5_1_BYTES, nr);
+}
+
+static const struct fmt512 fmt_q5_1 = {
+	.bytes = 8 * PST_K_Q5_1_BYTES,
+	.has_tail = true,
+	.min = MIN32,
+	.scales = scales_q5_1,
+	.codes = codes_q5_1,
 	.dot = dot_u8,
 };
 

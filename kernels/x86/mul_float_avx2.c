@@ -1,9 +1,8 @@
 // SPDX-License-Identifier: MIT
 /*
- * Products with float activations, AVX2: weights in F32, F16 and BF16, and rows
- * that a dequantisation has made float.  Any n; weights need no alignment and
- * nothing past a row is read.  Products are fused and summed in 8 (in
- * dequantised rows 32) partial sums.
+ * Products with float activations, AVX2: weights in F32, F16 and BF16.  Any n;
+ * weights need no alignment and nothing past a row is read.  Products are fused
+ * and summed in 8 partial sums.
  */
 #include "avx2_util.h"
 #include "x86_priv.h"
@@ -173,45 +172,6 @@ PST_K_INLINE void tile_bf16(const struct pst_kmul *m, uint32_t r, uint32_t i,
 static void pst_k_mul_bf16_avx2(const struct pst_kmul *m)
 {
 	tile_mul(m, TILE_NR, TILE_TOKENS, tile_bf16);
-}
-
-/*
- * One float row, n a multiple of 32, times one row of activations.  Four sums,
- * because a single one would wait for each addition.
- */
-PST_K_INLINE float dot_row(const float *w, const float *x, uint32_t n)
-{
-	__m256 acc[4];
-	uint32_t c;
-	int j;
-
-#pragma GCC unroll 4
-	for (j = 0; j < 4; j++)
-		acc[j] = _mm256_setzero_ps();
-	for (c = 0; c < n; c += 32) {
-#pragma GCC unroll 4
-		for (j = 0; j < 4; j++)
-			acc[j] = _mm256_fmadd_ps(_mm256_load_ps(w + c + 8 * j),
-						 _mm256_loadu_ps(x + c + 8 * j),
-						 acc[j]);
-	}
-	return sum8(_mm256_add_ps(_mm256_add_ps(acc[0], acc[1]),
-				  _mm256_add_ps(acc[2], acc[3])));
-}
-
-void pst_k_mul_dequant_avx2(const struct pst_kmul *m, pst_k_dequant_fn dequant)
-{
-	const struct pst_kact *x = m->x;
-	uint32_t r, i;
-
-	for (r = 0; r < m->nr_rows; r++) {
-		prefetch(pst_k_row(m, r), m->row_bytes, m->row_bytes);
-		dequant(m->scratch, pst_k_row(m, r), m->n);
-		for (i = 0; i < m->nr_x; i++)
-			m->y[i * m->y_stride + r] = dot_row(
-				m->scratch,
-				x->f32 + pst_k_xrow(m, i) * x->stride, m->n);
-	}
 }
 
 void pst_k_fill_mul_float_avx2(struct pst_kernels *k)

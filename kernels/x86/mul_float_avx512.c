@@ -1,9 +1,8 @@
 // SPDX-License-Identifier: MIT
 /*
- * Products with float activations, AVX-512: weights in F32, F16 and BF16, and
- * rows that a dequantisation has made float.  Any n; weights need no
- * alignment; lanes past the end of a row are masked, not read.  Products are
- * fused and summed in 16 (in dequantised rows 64) partial sums.
+ * Products with float activations, AVX-512: weights in F32, F16 and BF16.  Any
+ * n; weights need no alignment; lanes past the end of a row are masked, not
+ * read.  Products are fused and summed in 16 partial sums.
  */
 #include "avx512_util.h"
 #include "x86_priv.h"
@@ -149,71 +148,6 @@ static void pst_k_mul_f16_avx512(const struct pst_kmul *m)
 static void pst_k_mul_bf16_avx512(const struct pst_kmul *m)
 {
 	tile_mul(m, TILE_NR, TILE_TOKENS, tile_bf16);
-}
-
-/* @nr times 16 columns from @c. */
-PST_K_INLINE void dot_step(__m512 acc[TILE_TOKENS][4], const float **x,
-			   const float *w, uint32_t c, int nr, int tokens)
-{
-	int i, j;
-
-#pragma GCC unroll 4
-	for (j = 0; j < nr; j++) {
-		__m512 v = _mm512_load_ps(w + 16 * j);
-
-#pragma GCC unroll 4
-		for (i = 0; i < tokens; i++)
-			acc[i][j] = _mm512_fmadd_ps(
-				v, _mm512_loadu_ps(x[i] + c + 16 * j),
-				acc[i][j]);
-	}
-}
-
-/*
- * One float row, n a multiple of 32, times @tokens rows.  Four sums a token,
- * because one token alone would wait for each addition.
- */
-PST_K_INLINE void dot_row(const struct pst_kmul *m, uint32_t r, uint32_t i0,
-			  int tokens)
-{
-	const float *x[TILE_TOKENS];
-	__m512 acc[TILE_TOKENS][4];
-	uint32_t c;
-	int i, j;
-
-#pragma GCC unroll 4
-	for (i = 0; i < tokens; i++) {
-		x[i] = m->x->f32 +
-		       pst_k_xrow(m, i0 + (uint32_t)i) * m->x->stride;
-#pragma GCC unroll 4
-		for (j = 0; j < 4; j++)
-			acc[i][j] = _mm512_setzero_ps();
-	}
-	for (c = 0; c + 64 <= m->n; c += 64)
-		dot_step(acc, x, m->scratch + c, c, 4, tokens);
-	if (c < m->n)
-		dot_step(acc, x, m->scratch + c, c, 2, tokens);
-#pragma GCC unroll 4
-	for (i = 0; i < tokens; i++)
-		m->y[(i0 + (uint32_t)i) * m->y_stride + r] =
-			_mm512_reduce_add_ps(_mm512_add_ps(
-				_mm512_add_ps(acc[i][0], acc[i][1]),
-				_mm512_add_ps(acc[i][2], acc[i][3])));
-}
-
-void pst_k_mul_dequant_avx512(const struct pst_kmul *m,
-			      pst_k_dequant_fn dequant)
-{
-	uint32_t r, i;
-
-	for (r = 0; r < m->nr_rows; r++) {
-		prefetch(pst_k_row(m, r), m->row_bytes, m->row_bytes);
-		dequant(m->scratch, pst_k_row(m, r), m->n);
-		for (i = 0; i + TILE_TOKENS <= m->nr_x; i += TILE_TOKENS)
-			dot_row(m, r, i, TILE_TOKENS);
-		for (; i < m->nr_x; i++)
-			dot_row(m, r, i, 1);
-	}
 }
 
 void pst_k_fill_mul_float_avx512(struct pst_kernels *k)

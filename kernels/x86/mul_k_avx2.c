@@ -101,15 +101,6 @@ PST_K_INLINE __m256i high_bit(const uint8_t *p, uint32_t c, int value)
 	return _mm256_and_si256(v, _mm256_set1_epi8((char)value));
 }
 
-/* Two bits of each weight of chunk @c; 32 bytes hold four chunks. */
-PST_K_INLINE __m256i pairs(const uint8_t *qs, uint32_t c)
-{
-	__m256i v = _mm256_loadu_si256((const __m256i *)(qs + 32 * (c / 4)));
-
-	v = _mm256_srli_epi16(v, (int)(2 * (c % 4)));
-	return _mm256_and_si256(v, _mm256_set1_epi8(3));
-}
-
 PST_K_INLINE __m256i codes_q5_k(const uint8_t *p, uint32_t c)
 {
 	return _mm256_or_si256(codes_q4_k(p + 32, c), high_bit(p + 16, c, 16));
@@ -210,19 +201,9 @@ static const struct fmt fmt_iq4_xs = {
 	.dot = dot_i8,
 };
 
-DEFINE_MUL(q2_k)
-DEFINE_MUL(q3_k)
-DEFINE_MUL(q4_k)
-DEFINE_MUL(q5_k)
-DEFINE_MUL(q6_k)
-DEFINE_MUL(iq4_xs)
+PST_X86_K_TYPES(DEFINE_MUL)
 
 void pst_k_fill_mul_k_avx2(struct pst_kernels *k)
 {
-	k->types[PST_K_Q2_K].mul = mul_q2_k;
-	k->types[PST_K_Q3_K].mul = mul_q3_k;
-	k->types[PST_K_Q4_K].mul = mul_q4_k;
-	k->types[PST_K_Q5_K].mul = mul_q5_k;
-	k->types[PST_K_Q6_K].mul = mul_q6_k;
-	k->types[PST_K_IQ4_XS].mul = mul_iq4_xs;
+	PST_X86_K_TYPES(PST_X86_SET_MUL)
 }

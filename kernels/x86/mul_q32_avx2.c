@@ -73,23 +73,58 @@ static const struct fmt fmt_q4_0 = {
 	.dot = dot_u8,
 };
 
+/* Of the weights d q + m, m is the minimum with the other sign. */
+PST_K_INLINE struct wscale affine_scales(const uint8_t *p, uint32_t nr,
+					 uint32_t bytes)
+{
+	struct wscale s = block_scales(p, nr, bytes);
+	__m256 m = block_scales(p + 2, nr, bytes).scale;
+
+	s.min = _mm256_sub_ps(_mm256_setzero_ps(), m);
+	return s;
+}
+
+PST_K_INLINE struct wscale scales_q4_1(const uint8_t *p, uint32_t nr)
+{
+	return affine_scales(p, nr, PST_K_Q4_1_BYTES);
+}
+
+PST_K_INLINE __m256i codes_q4_1(const uint8_t *p, uint32_t c)
+{
+	return nibbles(p + c * PST_K_Q4_1_BYTES + 4);
+}
+
+static const struct fmt fmt_q4_1 = {
+	.bytes = 8 * PST_K_Q4_1_BYTES,
+	.min = MIN32,
+	.has_tail = true,
+	.scales = scales_q4_1,
+	.codes = codes_q4_1,
+	.dot = dot_u8,
+};
+
 PST_K_INLINE struct wscale scales_q5_0(const uint8_t *p, uint32_t nr)
 {
 	return block_scales(p, nr, PST_K_Q5_0_BYTES);
 }
 
-PST_K_INLINE __m256i codes_q5_0(const uint8_t *p, uint32_t c)
+/* Fifth bits in a word at @b, the nibbles behind it. */
+PST_K_INLINE __m256i fives(const uint8_t *b)
 {
-	const uint8_t *b = p + c * PST_K_Q5_0_BYTES;
 	const __m256i spread = _mm256_set_epi64x(
 		0x0303030303030303, 0x0202020202020202, 0x0101010101010101, 0);
 	const __m256i bit = _mm256_set1_epi64x((int64_t)0x8040201008040201ULL);
-	__m256i high = _mm256_set1_epi32((int)pst_k_load_u32(b + 2));
+	__m256i high = _mm256_set1_epi32((int)pst_k_load_u32(b));
 
 	high = _mm256_and_si256(_mm256_shuffle_epi8(high, spread), bit);
 	high = _mm256_and_si256(_mm256_cmpeq_epi8(high, bit),
 				_mm256_set1_epi8(16));
-	return _mm256_or_si256(nibbles(b + 6), high);
+	return _mm256_or_si256(nibbles(b + 4), high);
+}
+
+PST_K_INLINE __m256i codes_q5_0(const uint8_t *p, uint32_t c)
+{
+	return fives(p + c * PST_K_Q5_0_BYTES + 2);
 }
 
 static const struct fmt fmt_q5_0 = {
@@ -98,6 +133,25 @@ static const struct fmt fmt_q5_0 = {
 	.has_tail = true,
 	.scales = scales_q5_0,
 	.codes = codes_q5_0,
+	.dot = dot_u8,
+};
+
+PST_K_INLINE struct wscale scales_q5_1(const uint8_t *p, uint32_t nr)
+{
+	return affine_scales(p, nr, PST_K_Q5_1_BYTES);
+}
+
+PST_K_INLINE __m256i codes_q5_1(const uint8_t *p, uint32_t c)
+{
+	return fives(p + c * PST_K_Q5_1_BYTES + 4);
+}
+
+static const struct fmt fmt_q5_1 = {
+	.bytes = 8 * PST_K_Q5_1_BYTES,
+	.min = MIN32,
+	.has_tail = true,
+	.scales = scales_q5_1,
+	.codes = codes_q5_1,
 	.dot = dot_u8,
 };
 
@@ -157,17 +211,9 @@ static const struct fmt fmt_mxfp4 = {
 	.dot = dot_u8,
 };
 
-DEFINE_MUL(q8_0)
-DEFINE_MUL(q4_0)
-DEFINE_MUL(q5_0)
-DEFINE_MUL(iq4_nl)
-DEFINE_MUL(mxfp4)
+PST_X86_Q32_TYPES(DEFINE_MUL)
 
 void pst_k_fill_mul_q32_avx2(struct pst_kernels *k)
 {
-	k->types[PST_K_Q8_0].mul = mul_q8_0;
-	k->types[PST_K_Q4_0].mul = mul_q4_0;
-	k->types[PST_K_Q5_0].mul = mul_q5_0;
-	k->types[PST_K_IQ4_NL].mul = mul_iq4_nl;
-	k->types[PST_K_MXFP4].mul = mul_mxfp4;
+	PST_X86_Q32_TYPES(PST_X86_SET_MUL)
 }

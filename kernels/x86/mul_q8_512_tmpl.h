@@ -19,6 +19,8 @@
 #ifndef PST_K_MUL_Q8_512_TMPL_H
 #define PST_K_MUL_Q8_512_TMPL_H
 
+#include "types_x86.h"
+
 enum {
 	TILE_ROWS = 4, /* of few tokens */
 	MANY_TOKENS = 4, /* from here on, blocks */
@@ -412,8 +414,8 @@ PST_K_INLINE void mul_q8_512(const struct pst_kmul *m, const struct fmt512 *f)
 			tile_q8_512(m, r, i, 1, f);
 }
 
-/* The product of a format by its name. */
-#define DEFINE_MUL512(name)                              \
+/* The product of a row of types_x86.h. */
+#define DEFINE_MUL512(type, name, ...)                   \
 	static void mul_##name(const struct pst_kmul *m) \
 	{                                                \
 		mul_q8_512(m, &fmt_##name);              \

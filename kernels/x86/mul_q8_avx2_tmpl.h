@@ -13,6 +13,7 @@
 #define PST_K_MUL_Q8_AVX2_TMPL_H
 
 #include "avx2_util.h"
+#include "types_x86.h"
 
 /* The largest tile: 16 registers hold the sums and scales of four pairs. */
 enum {
@@ -299,8 +300,17 @@ PST_K_INLINE __m256i lookup(__m256i nibbles, const int8_t values[16],
 	return _mm256_shuffle_epi8(_mm256_broadcastsi128_si256(table), nibbles);
 }
 
-/* The product of a format by its name. */
-#define DEFINE_MUL(name)                                                    \
+/* Two bits of each weight of chunk @c; 32 bytes hold four chunks. */
+PST_K_INLINE __m256i pairs(const uint8_t *qs, uint32_t c)
+{
+	__m256i v = _mm256_loadu_si256((const __m256i *)(qs + 32 * (c / 4)));
+
+	v = _mm256_srli_epi16(v, (int)(2 * (c % 4)));
+	return _mm256_and_si256(v, _mm256_set1_epi8(3));
+}
+
+/* The product of a row of types_x86.h. */
+#define DEFINE_MUL(type, name, ...)                                         \
 	PST_K_INLINE void tile_##name(const struct pst_kmul *m, uint32_t r, \
 				      uint32_t i, int nr, int nt)           \
 	{                                                                   \

@@ -7,16 +7,13 @@
 
 #include "pst_kpriv.h"
 
-/* pst_k_mul_dequant_c() with vectors; n is a multiple of 32. */
-void pst_k_mul_dequant_avx512(const struct pst_kmul *m,
-			      pst_k_dequant_fn dequant);
-void pst_k_mul_dequant_avx2(const struct pst_kmul *m, pst_k_dequant_fn dequant);
-
 void pst_k_fill_mul_q32_vnni(struct pst_kernels *k);
 void pst_k_fill_mul_k_vnni(struct pst_kernels *k);
+void pst_k_fill_mul_k16_vnni(struct pst_kernels *k);
 
 void pst_k_fill_mul_q32_avx512(struct pst_kernels *k);
 void pst_k_fill_mul_k_avx512(struct pst_kernels *k);
+void pst_k_fill_mul_k16_avx512(struct pst_kernels *k);
 void pst_k_fill_mul_float_avx512(struct pst_kernels *k);
 void pst_k_fill_dequant_avx512(struct pst_kernels *k);
 void pst_k_fill_vector_avx512(struct pst_kernels *k);
@@ -26,6 +23,7 @@ void pst_k_fill_attn_avx512(struct pst_kernels *k);
 
 void pst_k_fill_mul_q32_avx2(struct pst_kernels *k);
 void pst_k_fill_mul_k_avx2(struct pst_kernels *k);
+void pst_k_fill_mul_k16_avx2(struct pst_kernels *k);
 void pst_k_fill_mul_float_avx2(struct pst_kernels *k);
 void pst_k_fill_dequant_avx2(struct pst_kernels *k);
 void pst_k_fill_vector_avx2(struct pst_kernels *k);

@@ -40,7 +40,8 @@ static void weight_mass(float *mass, const struct pst_ktype_ops *ref,
 	assert_non_null(flipped);
 	assert_non_null(other);
 	memcpy(flipped, row, (size_t)nr * ref->block_bytes);
-	if (type == PST_K_Q4_K || type == PST_K_Q5_K)
+	if (type == PST_K_Q4_K || type == PST_K_Q5_K || type == PST_K_Q4_1 ||
+	    type == PST_K_Q5_1)
 		min_hi = 3;
 	else if (type == PST_K_Q2_K)
 		min_hi = 83;

@@ -1,0 +1,275 @@
+// SPDX-License-Identifier: MIT
+/*
+ * Products with 8-bit activations, AVX2: the formats of pst_k16.h; see
+ * mul_q8_avx2_tmpl.h.  Integer parts are those of the reference; the float sums
+ * are bounded by a few eps times the sum of |scale x code x activation|.
+ */
+#include "books_x86.h"
+#include "mul_q8_avx2_tmpl.h"
+#include "plain16_x86.h"
+#include "x86_priv.h"
+
+/* Codes of the books, of at most 62, are made unsigned by adding this. */
+#define BOOK_OFFSET 64
+
+/* Digits of 2 bits, four in a byte of the lower 8, to bytes. */
+PST_K_INLINE __m256i spread2(__m128i digits)
+{
+	__m256i x = _mm256_cvtepu8_epi32(digits);
+
+	x = _mm256_and_si256(_mm256_or_si256(x, _mm256_slli_epi32(x, 12)),
+			     _mm256_set1_epi32(0x000f000f));
+	return _mm256_and_si256(_mm256_or_si256(x, _mm256_slli_epi32(x, 6)),
+				_mm256_set1_epi32(0x03030303));
+}
+
+/* Of 3 bits, four in 16 bits. */
+PST_K_INLINE __m256i spread3(__m128i digits)
+{
+	__m256i x = _mm256_cvtepu16_epi32(digits);
+
+	x = _mm256_and_si256(_mm256_or_si256(x, _mm256_slli_epi32(x, 10)),
+			     _mm256_set1_epi32(0x003f003f));
+	return _mm256_and_si256(_mm256_or_si256(x, _mm256_slli_epi32(x, 5)),
+				_mm256_set1_epi32(0x07070707));
+}
+
+/* -1 in byte j where bit j of @bits is set */
+PST_K_INLINE __m256i mask32(uint32_t bits)
+{
+	const __m256i spread = _mm256_set_epi64x(
+		0x0303030303030303, 0x0202020202020202, 0x0101010101010101, 0);
+	const __m256i bit = _mm256_set1_epi64x((int64_t)0x8040201008040201ULL);
+	__m256i v = _mm256_shuffle_epi8(_mm256_set1_epi32((int)bits), spread);
+
+	return _mm256_cmpeq_epi8(_mm256_and_si256(v, bit), bit);
+}
+
+/* What digits stand for, negated where a sign is set, with the offset. */
+PST_K_INLINE __m256i signed_codes(__m256i digits, int64_t values,
+				  uint32_t signs)
+{
+	__m256i minus = mask32(signs);
+	__m256i v = _mm256_shuffle_epi8(_mm256_set1_epi64x(values), digits);
+
+	v = _mm256_sub_epi8(_mm256_xor_si256(v, minus), minus);
+	return _mm256_add_epi8(v, _mm256_set1_epi8(BOOK_OFFSET));
+}
+
+PST_K_INLINE __m256i book_codes_iq2(__m128i digits, uint32_t signs)
+{
+	return signed_codes(spread2(digits), PST_K16_IQ2_VALUES, signs);
+}
+
+PST_K_INLINE __m256i book_codes_iq3_xxs(__m128i digits, uint32_t signs)
+{
+	return signed_codes(spread3(digits), PST_K16_IQ3_XXS_VALUES, signs);
+}
+
+PST_K_INLINE __m256i book_codes_iq3_s(__m128i digits, uint32_t signs)
+{
+	return signed_codes(spread3(digits), PST_K16_IQ3_S_VALUES, signs);
+}
+
+/* The sign takes an eighth away instead of adding it: 2 in these codes. */
+PST_K_INLINE __m256i book_codes_iq1(__m128i digits, uint32_t signs)
+{
+	__m256i table = _mm256_add_epi8(_mm256_set1_epi64x(PST_K16_IQ1_VALUES),
+					_mm256_set1_epi8(BOOK_OFFSET));
+	__m256i v = _mm256_shuffle_epi8(table, spread2(digits));
+	__m256i two = _mm256_and_si256(mask32(signs), _mm256_set1_epi8(2));
+
+	return _mm256_sub_epi8(v, two);
+}
+
+/* (2 s + 1) d */
+PST_K_INLINE __m256 odd_ps(__m256i s, float d)
+{
+	s = _mm256_add_epi32(_mm256_add_epi32(s, s), _mm256_set1_epi32(1));
+	return _mm256_mul_ps(_mm256_cvtepi32_ps(s), _mm256_set1_ps(d));
+}
+
+PST_K_INLINE struct wscale book_scale(struct book_scales b)
+{
+	struct wscale s = NO_SCALES;
+
+	s.scale = odd_ps(b.lower, b.d);
+	s.scale_upper = odd_ps(b.upper, b.d);
+	return s;
+}
+
+#define DEFINE_BOOK(type, name, kind, by16)                                    \
+	PST_K_INLINE struct wscale wscales_##name(const uint8_t *p,            \
+						  uint32_t nr)                 \
+	{                                                                      \
+		(void)nr;                                                      \
+		return book_scale(scales_##name(p));                           \
+	}                                                                      \
+                                                                               \
+	PST_K_INLINE __m256i codes_##name(const uint8_t *p, uint32_t c)        \
+	{                                                                      \
+		struct book64 b = book_##name(p, c / 2);                       \
+                                                                               \
+		return book_codes_##kind(b.digits[c % 2],                      \
+					 (uint32_t)(b.signs >> 32 * (c % 2))); \
+	}                                                                      \
+                                                                               \
+	static const struct fmt fmt_##name = {                                 \
+		.bytes = PST_K_##type##_BYTES,                                 \
+		.offset = BOOK_OFFSET,                                         \
+		.sub16 = by16,                                                 \
+		.scales = wscales_##name,                                      \
+		.codes = codes_##name,                                         \
+		.dot = dot_u8,                                                 \
+	};
+
+PST_X86_BOOK_TYPES(DEFINE_BOOK)
+
+PST_K_INLINE struct wscale one_each(__m256 scale)
+{
+	struct wscale s = NO_SCALES;
+
+	s.scale = scale;
+	return s;
+}
+
+PST_K_INLINE struct wscale scales_tq2_0(const uint8_t *p, uint32_t nr)
+{
+	(void)nr;
+	return one_each(_mm256_set1_ps(load_f16(p + 64)));
+}
+
+PST_K_INLINE __m256i codes_tq2_0(const uint8_t *p, uint32_t c)
+{
+	return pairs(p, c);
+}
+
+static const struct fmt fmt_tq2_0 = {
+	.bytes = PST_K_TQ2_0_BYTES,
+	.offset = 1,
+	.scales = scales_tq2_0,
+	.codes = codes_tq2_0,
+	.dot = dot_u8,
+};
+
+PST_K_INLINE struct wscale scales_tq1_0(const uint8_t *p, uint32_t nr)
+{
+	(void)nr;
+	return one_each(_mm256_set1_ps(load_f16(p + 52)));
+}
+
+/* -1 in the bytes that are at least @least */
+PST_K_INLINE __m256i from(__m256i v, int least)
+{
+	return _mm256_cmpeq_epi8(
+		_mm256_max_epu8(v, _mm256_set1_epi8((char)least)), v);
+}
+
+PST_K_INLINE __m256i codes_tq1_0(const uint8_t *p, uint32_t c)
+{
+	const __m256i low = _mm256_set1_epi16(0xff);
+	__m256i v = tq1_0_bytes(p, c);
+	__m256i pow =
+		_mm256_loadu_si256((const __m256i *)(tq1_0_pow3 + 32 * c));
+	__m256i even = _mm256_mullo_epi16(v, pow);
+	__m256i odd = _mm256_mullo_epi16(_mm256_srli_epi16(v, 8),
+					 _mm256_srli_epi16(pow, 8));
+
+	v = _mm256_or_si256(_mm256_and_si256(even, low),
+			    _mm256_slli_epi16(odd, 8));
+	even = _mm256_add_epi8(from(v, TQ1_0_ONE), from(v, TQ1_0_TWO));
+	return _mm256_sub_epi8(_mm256_setzero_si256(), even);
+}
+
+static const struct fmt fmt_tq1_0 = {
+	.bytes = PST_K_TQ1_0_BYTES,
+	.offset = 1,
+	.scales = scales_tq1_0,
+	.codes = codes_tq1_0,
+	.dot = dot_u8,
+};
+
+PST_K_INLINE struct wscale scales_nvfp4(const uint8_t *p, uint32_t nr)
+{
+	const __m256 by = _mm256_set1_ps(128);
+	__m256i h = nvfp4_halves(p, nr);
+	struct wscale s = NO_SCALES;
+
+	s.scale = _mm256_mul_ps(_mm256_cvtph_ps(_mm256_castsi256_si128(h)), by);
+	s.scale_upper = _mm256_mul_ps(
+		_mm256_cvtph_ps(_mm256_extracti128_si256(h, 1)), by);
+	return s;
+}
+
+PST_K_INLINE __m256i codes_nvfp4(const uint8_t *p, uint32_t c)
+{
+	const uint8_t *q = p + PST_K_NVFP4_BYTES * (c / 2) + 4 + 16 * (c % 2);
+	__m256i v = _mm256_castsi128_si256(_mm_loadu_si128((const __m128i *)q));
+
+	v = _mm256_permute4x64_epi64(v, 0x50);
+	v = _mm256_srlv_epi64(v, _mm256_set_epi64x(4, 0, 4, 0));
+	v = _mm256_and_si256(v, _mm256_set1_epi8(15));
+	return lookup(v, pst_k_mxfp4_values, 12);
+}
+
+static const struct fmt fmt_nvfp4 = {
+	.bytes = 4 * PST_K_NVFP4_BYTES,
+	.offset = 12,
+	.sub16 = true,
+	.has_tail = true,
+	.scales = scales_nvfp4,
+	.codes = codes_nvfp4,
+	.dot = dot_u8,
+};
+
+PST_K_INLINE struct wscale scales_q1_0(const uint8_t *p, uint32_t nr)
+{
+	return one_each(q1_0_scales(p, nr));
+}
+
+/* 0 and 2 for -1 and 1 */
+PST_K_INLINE __m256i codes_q1_0(const uint8_t *p, uint32_t c)
+{
+	const uint8_t *q = p + PST_K_Q1_0_BYTES * (c / 4) + 2 + 4 * (c % 4);
+
+	return _mm256_and_si256(mask32(pst_k_load_u32(q)), _mm256_set1_epi8(2));
+}
+
+static const struct fmt fmt_q1_0 = {
+	.bytes = 2 * PST_K_Q1_0_BYTES,
+	.offset = 1,
+	.has_tail = true,
+	.scales = scales_q1_0,
+	.codes = codes_q1_0,
+	.dot = dot_u8,
+};
+
+PST_K_INLINE struct wscale scales_q2_0(const uint8_t *p, uint32_t nr)
+{
+	return one_each(q2_0_scales(p, nr));
+}
+
+PST_K_INLINE __m256i codes_q2_0(const uint8_t *p, uint32_t c)
+{
+	const uint8_t *q = p + PST_K_Q2_0_BYTES * (c / 2) + 2 + 8 * (c % 2);
+
+	return spread2(_mm_loadl_epi64((const __m128i *)q));
+}
+
+static const struct fmt fmt_q2_0 = {
+	.bytes = 4 * PST_K_Q2_0_BYTES,
+	.offset = 1,
+	.has_tail = true,
+	.scales = scales_q2_0,
+	.codes = codes_q2_0,
+	.dot = dot_u8,
+};
+
+PST_X86_BOOK_TYPES(DEFINE_MUL)
+PST_X86_PLAIN16_TYPES(DEFINE_MUL)
+
+void pst_k_fill_mul_k16_avx2(struct pst_kernels *k)
+{
+	PST_X86_BOOK_TYPES(PST_X86_SET_MUL)
+	PST_X86_PLAIN16_TYPES(PST_X86_SET_MUL)
+}

@@ -1,0 +1,18 @@
+// SPDX-License-Identifier: MIT
+/*
+ * Products with 8-bit activations, AVX-512 with VNNI: the formats in groups of 16;
+ * see mul_q8_512_tmpl.h.  Integer parts are those of the reference; the float
+ * sums are bounded by a few eps times the sum of |scale x code x activation|.
+ */
+#include "dot_vnni.h"
+#include "fmt_k16_512_tmpl.h"
+#include "x86_priv.h"
+
+PST_X86_BOOK_TYPES(DEFINE_MUL512)
+PST_X86_PLAIN16_TYPES(DEFINE_MUL512)
+
+void pst_k_fill_mul_k16_vnni(struct pst_kernels *k)
+{
+	PST_X86_BOOK_TYPES(PST_X86_SET_MUL)
+	PST_X86_PLAIN16_TYPES(PST_X86_SET_MUL)
+}
