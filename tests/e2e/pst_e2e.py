@@ -1,7 +1,9 @@
 # SPDX-License-Identifier: MIT
 """What the end-to-end tests share: the program, the models, TAP output."""
+import atexit
 import json
 import os
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -14,6 +16,12 @@ GOLDEN = os.environ.get("PENSTOCK_GOLDEN") or os.path.join(
     SRC, "..", "shared", "golden")
 DATA = os.path.join(SRC, "tests", "data")
 SKIP = 77
+
+# What one test leaves must not warm the next one, nor the user's own runs.
+if "PENSTOCK_STATE" not in os.environ:
+    os.environ["PENSTOCK_STATE"] = tempfile.mkdtemp(prefix="penstock-state-")
+    atexit.register(shutil.rmtree, os.environ["PENSTOCK_STATE"],
+                    ignore_errors=True)
 
 
 def skip(why):

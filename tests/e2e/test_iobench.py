@@ -141,6 +141,7 @@ class IoBench(unittest.TestCase):
         self.assertIn('ioengine=psync\n', job)
         self.assertEqual(sorted(os.listdir(self.tmp))[0], 'file')
         self.bench(self.file, '--print-fio', '-o', 'json', status=2)
+        self.bench(self.file, '--print-fio', '--size', '4M', status=65)
 
     def test_bad_options_are_refused(self):
         for args in (('--size', '5000'), ('--size', '512M'), ('--size', ''),

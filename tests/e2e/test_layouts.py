@@ -66,8 +66,64 @@ def rewrite(model, path, qkv, experts):
     out.write()
 
 
+def one_unpacking(model, path):
+    """attn_kv_b for attn_k_b and attn_v_b, with the keys of that layout."""
+    out, arch = gguf.Writer(path, model.alignment), "deepseek2.attention."
+    hd = model.get(arch + "key_length_mla")
+    hd_v = model.get(arch + "value_length_mla")
+    new = {arch + "key_length": hd, arch + "value_length": hd_v,
+           arch + "head_count_kv": model.get(arch + "head_count")}
+    for key, (vtype, raw) in model.kv.items():
+        if key in new:
+            raw = new[key].to_bytes(4, "little")
+        if not key.endswith("_length_mla"):
+            out.add_raw(key, vtype, raw)
+    for t in model.tensors:
+        name, dims, data = t.name, t.dims, model.data(t)
+        if name.endswith("attn_v_b.weight"):
+            continue
+        if name.endswith("attn_k_b.weight"):
+            nope, rank, heads = dims
+            vs = np.frombuffer(model.data(model.find(name.replace(
+                "k_b", "v_b"))), np.float16).reshape(heads, hd_v, rank)
+            ks = np.frombuffer(data, np.float16).reshape(heads, rank, nope)
+            data = np.concatenate([ks.transpose(0, 2, 1), vs], axis=1)
+            data = np.ascontiguousarray(data).tobytes()
+            name = name.replace("k_b", "kv_b")
+            dims = [rank, heads * (nope + hd_v)]
+        out.add_tensor(name, dims, t.type, lambda data=data: [data])
+    out.write()
+
+
+def check_unpacking(tap):
+    """Heads unpacked by one matrix: the same sums in another order."""
+    for case in ("deepseek2-v3", "deepseek2-v2lite"):
+        folder = os.path.join(e2e.GOLDEN, "logits", case)
+        tokens = os.path.join(folder, "tokens.json")
+        if not os.path.isdir(folder):
+            print("# %s is not there" % folder)
+            continue
+        with open(os.path.join(folder, "logits_true.f32"), "rb") as f:
+            ref = np.frombuffer(f.read(), np.float32).astype(np.float64)
+        with tempfile.TemporaryDirectory() as tmp:
+            made = os.path.join(tmp, "model.gguf")
+            one_unpacking(gguf.Reader(os.path.join(folder, "model.gguf")),
+                          made)
+            want = e2e.logits(made, tokens, "--kv-type", "f32")
+            err = ref - np.frombuffer(want, np.float32)
+            nmse = (err * err).sum() / (ref * ref).sum()
+            tap.check(nmse <= 1e-9, case + ", attn_kv_b", "NMSE %g" % nmse)
+            print("# NMSE %.3g" % nmse)
+            for opts in (["--batch-size", "1"], ["--batch-size", "7"],
+                         ["--expert-cache", "4experts"]):
+                tap.check(e2e.logits(made, tokens, "--kv-type", "f32",
+                                     *opts) == want,
+                          case + ", attn_kv_b, " + " ".join(opts))
+
+
 def main():
     tap = e2e.Tap()
+    check_unpacking(tap)
     for case in ("llama-mixtral", "olmoe", "q-qwen3moe-Q8_0"):
         folder = os.path.join(e2e.DATA, "logits", case)
         path = os.path.join(folder, "model.gguf")

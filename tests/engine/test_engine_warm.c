@@ -221,7 +221,8 @@ static void equal_worth_favours_no_layer(void **state)
 static void the_hash_sees_length_and_order(void **state)
 {
 	static const uint8_t zeros[32] = { 0 };
-	static const uint8_t ab[] = "aaaaaaaabbbbbbbb", ba[] = "bbbbbbbbaaaaaaaa";
+	static const uint8_t ab[] = "aaaaaaaabbbbbbbb",
+			     ba[] = "bbbbbbbbaaaaaaaa";
 
 	(void)state;
 	for (uint64_t n = 0; n < 32; n++)

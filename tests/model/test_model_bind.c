@@ -19,9 +19,14 @@
 static const struct {
 	const char *arch;
 	bool moe;
-} families[] = { { "llama", false }, { "llama", true },	   { "qwen2", false },
-		 { "qwen3", false }, { "qwen3moe", true }, { "olmoe", true },
-		 { "gpt-oss", true } };
+} families[] = { { "llama", false },	  { "llama", true },
+		 { "qwen2", false },	  { "qwen3", false },
+		 { "qwen3moe", true },	  { "olmoe", true },
+		 { "gpt-oss", true },	  { "phi3", false },
+		 { "hunyuan-moe", true }, { "llama4", true },
+		 { "gemma3", false },	  { "gemma4", false },
+		 { "gemma4", true },	  { "deepseek2", true },
+		 { "deepseek32", true },  { "glm-dsa", true } };
 
 #define NR_FAMILIES PST_ARRAY_SIZE(families)
 
@@ -93,6 +98,15 @@ static void every_family_binds(void **state)
 		unbind(&b);
 	}
 	pst_model_destroy(NULL);
+}
+
+static void an_unknown_family_is_refused_with_the_known_ones(void **state)
+{
+	struct tiny_model tm;
+
+	tm_init(&tm, "qwen9", false);
+	refused(&tm, -EBADMSG, "'qwen9'", "known: ");
+	refused(&tm, -EBADMSG, "'qwen9'", "qwen3moe");
 }
 
 static void experts_lie_where_the_tensors_do(void **state)
@@ -456,6 +470,8 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(every_family_binds),
+		cmocka_unit_test(
+			an_unknown_family_is_refused_with_the_known_ones),
 		cmocka_unit_test(experts_lie_where_the_tensors_do),
 		cmocka_unit_test(every_missing_tensor_is_named),
 		cmocka_unit_test(without_output_the_embedding_serves_twice),

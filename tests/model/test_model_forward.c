@@ -273,12 +273,20 @@ static char *write_aligned(struct tiny_model *tm, uint32_t align)
 /* Every family, with matrices at any byte of the file. */
 static void any_alignment_of_the_file_gives_the_same_bits(void **state)
 {
-	static const char *const archs[] = { "llama",	 "qwen2", "qwen3",
-					     "qwen3moe", "olmoe", "gpt-oss" };
+	static const struct {
+		const char *name;
+		bool moe;
+	} archs[] = { { "llama", false }, { "qwen2", false },
+		      { "qwen3", false }, { "qwen3moe", true },
+		      { "olmoe", true },  { "gpt-oss", true },
+		      { "phi3", false },  { "hunyuan-moe", true },
+		      { "llama4", true }, { "gemma3", false },
+		      { "gemma4", true }, { "deepseek2", true },
+		      { "glm-dsa", true } };
 	static const uint32_t masks[] = { 0, ALL_CPU };
 
 	for (size_t a = 0; a < 2 * PST_ARRAY_SIZE(archs); a++) {
-		const char *arch = archs[a / 2];
+		const char *arch = archs[a / 2].name;
 		struct mbed_args args = { .n_ctx = 64,
 					  .n_batch = 16,
 					  .threads = 1,
@@ -289,7 +297,7 @@ static void any_alignment_of_the_file_gives_the_same_bits(void **state)
 		uint32_t n_vocab;
 		float *want = NULL;
 
-		tm_init(&tm, arch, strchr(arch, 'o') != NULL);
+		tm_init(&tm, arch, archs[a / 2].moe);
 		for (uint32_t align = 32; align; align /= 2) {
 			char *path = write_aligned(&tm, align);
 
@@ -370,6 +378,68 @@ static void a_window_that_moves_changes_no_bit(void **state)
 	free(path);
 }
 
+/* The older layout: attn_kv_b for attn_k_b and attn_v_b. */
+static void tm_unpack_in_one(struct tiny_model *tm)
+{
+	char name[64];
+
+	for (int l = 0; l < TM_LAYERS; l++) {
+		snprintf(name, sizeof(name), "blk.%d.attn_k_b.weight", l);
+		tm_drop_tensor(tm, name);
+		snprintf(name, sizeof(name), "blk.%d.attn_v_b.weight", l);
+		tm_drop_tensor(tm, name);
+		snprintf(name, sizeof(name), "blk.%d.attn_kv_b.weight", l);
+		tm_add(tm, name, TM_KV_RANK, TM_HEADS * (TM_NOPE + TM_HD), 1);
+	}
+	tm_drop(tm, "attention.key_length_mla");
+	tm_drop(tm, "attention.value_length_mla");
+	tm_u32(tm, "attention.key_length", TM_NOPE + TM_ROPE);
+	tm_u32(tm, "attention.value_length", TM_HD);
+	tm_u32(tm, "attention.head_count_kv", TM_HEADS);
+}
+
+/* Latent attention, dense and over chosen positions, with both layouts of what
+ * unpacks heads; also where the choice is another block's.
+ */
+static void latent_attention_changes_no_bit(void **state)
+{
+	static const char *const archs[] = { "deepseek2", "deepseek2",
+					     "glm-dsa", "glm-dsa" };
+	static const uint32_t batches[] = { 1, 3, 9, NR_TOKENS };
+
+	for (size_t a = 0; a < 4 * PST_ARRAY_SIZE(archs); a++) {
+		struct mbed_args args = { .n_ctx = 64,
+					  .n_batch = NR_TOKENS,
+					  .threads = 1,
+					  .nr_slots = 16,
+					  .cpu_mask = a & 4 ? ALL_CPU : 0,
+					  .kv = a & 8 ? PST_KV_F16
+						      : PST_KV_F32 };
+		struct tiny_model tm;
+		uint32_t n_vocab;
+		float *want;
+		char *path;
+
+		tm_init(&tm, archs[a & 3], true);
+		if ((a & 3) == 1)
+			tm_unpack_in_one(&tm);
+		if ((a & 3) == 3)
+			tm_flags(&tm, "attention.indexer.types", "10");
+		path = mbed_write(&tm);
+		args.path = path;
+		want = eval(&args, &n_vocab);
+		for (size_t i = 0; i < PST_ARRAY_SIZE(batches); i++) {
+			args.n_batch = batches[i];
+			args.threads = 1 + (uint32_t)i % 3;
+			args.nr_slots = i & 1 ? 0 : 9;
+			check_bits(&args, want);
+		}
+		unlink(path);
+		free(want);
+		free(path);
+	}
+}
+
 /* Back to a position: either all that its window needs is held, or nothing
  * is left.  What is computed after that is right in both cases.
  */
@@ -427,6 +497,7 @@ int main(void)
 		cmocka_unit_test(a_failed_pass_leaves_the_sequence_alone),
 		cmocka_unit_test(any_alignment_of_the_file_gives_the_same_bits),
 		cmocka_unit_test(a_window_that_moves_changes_no_bit),
+		cmocka_unit_test(latent_attention_changes_no_bit),
 		cmocka_unit_test(truncating_never_looks_at_what_is_gone),
 		cmocka_unit_test(kv_memory_is_refused_when_it_overflows),
 	};

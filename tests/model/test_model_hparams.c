@@ -3,6 +3,7 @@
  * The numbers of a model: what is required, what may be left out, and what no
  * file can make the program divide by or allocate.  A refusal names the key.
  */
+#include <errno.h>
 #include <math.h>
 #include <setjmp.h>
 #include <stdarg.h>
@@ -110,7 +111,7 @@ static void families_differ_where_they_should(void **state)
 			assert_int_equal(hp.router.norm, want[i].norm);
 	}
 	assert_null(pst_arch_find("llam", 4));
-	assert_null(pst_arch_find("llama4", 6));
+	assert_null(pst_arch_find("llama5", 6));
 	assert_null(pst_arch_find("llama\0x", 7));
 	assert_null(pst_arch_find("", 0));
 }
@@ -438,11 +439,84 @@ static void scaling_keys_are_read(void **state)
 	assert_int_equal(hp.rope[0].scaling, PST_ROPE_SCALE_NONE);
 }
 
+static void latent_attention_is_read(void **state)
+{
+	struct tiny_model m;
+	struct pst_hparams hp;
+	float a = 1.0f + 0.1f * logf(40.0f);
+
+	tm_init(&m, "deepseek2", true);
+	tm_str(&m, "rope.scaling.type", "yarn");
+	tm_f32(&m, "rope.scaling.factor", 40.0f);
+	tm_f32(&m, "rope.scaling.yarn_log_multiplier", 0.1f);
+	read_ok(&m, &hp);
+	assert_int_equal(hp.mla.q_rank, TM_Q_RANK);
+	assert_int_equal(hp.mla.kv_rank, TM_KV_RANK);
+	assert_int_equal(hp.mla.hd_nope, TM_NOPE);
+	assert_int_equal(hp.mla.hd_rope, TM_ROPE);
+	assert_int_equal(hp.mla.hd_v, TM_HD);
+	assert_int_equal(hp.router.gating, PST_GATING_SOFTMAX);
+	assert_true(!hp.router.norm);
+	assert_true(fabsf(hp.attn_scale * sqrtf(TM_NOPE + TM_ROPE) - a * a) <
+		    1e-5f);
+	/* What the table multiplies by is undone. */
+	assert_true(fabsf(hp.rope[0].attn_factor * a - 1.0f) < 1e-6f);
+	tm_drop(&m, "rope.scaling.yarn_log_multiplier");
+	read_ok(&m, &hp);
+	assert_true(hp.rope[0].attn_factor == 1.0f);
+	tm_init(&m, "glm-dsa", true);
+	read_ok(&m, &hp);
+	assert_int_equal(hp.router.gating, PST_GATING_SIGMOID);
+	assert_int_equal(hp.mla.index_top_k, TM_TOP_K);
+	assert_int_equal(hp.mla.index_rope, PST_ROPE_NORM);
+	assert_true(!hp.mla.index_reused[0] && !hp.mla.index_reused[1]);
+	tm_flags(&m, "attention.indexer.types", "10");
+	read_ok(&m, &hp);
+	assert_true(!hp.mla.index_reused[0] && hp.mla.index_reused[1]);
+}
+
+static void latent_attention_without_its_keys_is_refused(void **state)
+{
+	static const char *const needed[] = {
+		"attention.kv_lora_rank",	"rope.dimension_count",
+		"attention.q_lora_rank",	"attention.indexer.head_count",
+		"attention.indexer.key_length", "attention.indexer.top_k"
+	};
+	struct tiny_model full, m;
+
+	tm_init(&full, "deepseek32", true);
+	for (size_t i = 0; i < PST_ARRAY_SIZE(needed); i++) {
+		m = full;
+		tm_drop(&m, needed[i]);
+		refused(&m, -EBADMSG, needed[i]);
+		m = full;
+		tm_u32(&m, needed[i], 0);
+		refused(&m, -EBADMSG, needed[i]);
+	}
+	m = full;
+	tm_u32(&m, "rope.dimension_count", TM_NOPE + TM_ROPE);
+	refused(&m, -EBADMSG, "rope.dimension_count");
+	m = full;
+	tm_u32(&m, "attention.indexer.key_length", 65);
+	refused(&m, -ENOTSUP, "attention.indexer.key_length");
+	m = full;
+	tm_f32(&m, "rope.scaling.yarn_log_multiplier", -1.0f);
+	refused(&m, -EBADMSG, "rope.scaling.yarn_log_multiplier");
+	tm_init(&m, "glm-dsa", true);
+	tm_flags(&m, "attention.indexer.types", "01");
+	refused(&m, -EBADMSG, "attention.indexer.types");
+	tm_init(&m, "deepseek2", true);
+	tm_f32(&m, "attention.temperature_scale", 0.1f);
+	refused(&m, -EBADMSG, "attention.temperature_length");
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(the_numbers_are_read),
 		cmocka_unit_test(families_differ_where_they_should),
+		cmocka_unit_test(latent_attention_is_read),
+		cmocka_unit_test(latent_attention_without_its_keys_is_refused),
 		cmocka_unit_test(a_missing_key_is_named),
 		cmocka_unit_test(optional_keys_have_defaults),
 		cmocka_unit_test(an_integer_of_another_type_is_refused),

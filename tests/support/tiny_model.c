@@ -10,6 +10,8 @@
 
 /* Marks an array in tm_kv.type: element type in the low bits. */
 #define IS_ARRAY 0x100u
+/* An array of a digit each, in tm_kv.text. */
+#define IS_FLAGS 0x200u
 
 static void die(const char *what, const char *name)
 {
@@ -81,6 +83,13 @@ void tm_array(struct tiny_model *m, const char *name, uint32_t elem_type,
 	kv->u = (uint64_t)nr << 32 | v;
 }
 
+void tm_flags(struct tiny_model *m, const char *name, const char *digits)
+{
+	struct tm_kv *kv = set(m, name, IS_FLAGS);
+
+	snprintf(kv->text, sizeof(kv->text), "%s", digits);
+}
+
 void tm_drop(struct tiny_model *m, const char *name)
 {
 	struct tm_kv *kv = find_kv(m, name);
@@ -133,40 +142,135 @@ static void add_block(struct tiny_model *m, uint32_t layer, const char *name,
 #define BLOCK(m, l, name, ...) \
 	add_block(m, l, name, (const uint64_t[3]){ __VA_ARGS__ })
 
-static void add_ffn(struct tiny_model *m, uint32_t l, bool moe)
+static bool is(const struct tiny_model *m, const char *arch)
 {
-	bool oss = !strcmp(m->arch, "gpt-oss");
+	return !strcmp(m->arch, arch);
+}
 
-	BLOCK(m, l, oss ? "post_attention_norm.weight" : "ffn_norm.weight",
-	      TM_EMBD, 1, 1);
-	if (!moe) {
+static void add_dense(struct tiny_model *m, uint32_t l)
+{
+	if (is(m, "phi3")) {
+		BLOCK(m, l, "ffn_up.weight", TM_EMBD, 2 * TM_FF, 1);
+	} else {
 		BLOCK(m, l, "ffn_gate.weight", TM_EMBD, TM_FF, 1);
 		BLOCK(m, l, "ffn_up.weight", TM_EMBD, TM_FF, 1);
-		BLOCK(m, l, "ffn_down.weight", TM_FF, TM_EMBD, 1);
+	}
+	BLOCK(m, l, "ffn_down.weight", TM_FF, TM_EMBD, 1);
+}
+
+/* What stands beside the routed experts. */
+static void add_shared(struct tiny_model *m, uint32_t l)
+{
+	if (is(m, "llama4")) {
+		BLOCK(m, l, "ffn_gate_shexp.weight", TM_EMBD, TM_FF_EXP, 1);
+		BLOCK(m, l, "ffn_up_shexp.weight", TM_EMBD, TM_FF_EXP, 1);
+		BLOCK(m, l, "ffn_down_shexp.weight", TM_FF_EXP, TM_EMBD, 1);
+	} else if (is(m, "gemma4")) {
+		add_dense(m, l);
+		BLOCK(m, l, "ffn_gate_inp.scale", TM_EMBD, 1, 1);
+		BLOCK(m, l, "pre_ffw_norm_2.weight", TM_EMBD, 1, 1);
+		BLOCK(m, l, "post_ffw_norm_1.weight", TM_EMBD, 1, 1);
+		BLOCK(m, l, "post_ffw_norm_2.weight", TM_EMBD, 1, 1);
+	}
+}
+
+static void add_ffn(struct tiny_model *m, uint32_t l, bool moe)
+{
+	BLOCK(m, l,
+	      is(m, "gpt-oss") ? "post_attention_norm.weight"
+			       : "ffn_norm.weight",
+	      TM_EMBD, 1, 1);
+	if (!strncmp(m->arch, "gemma", 5))
+		BLOCK(m, l, "post_ffw_norm.weight", TM_EMBD, 1, 1);
+	if (!moe) {
+		add_dense(m, l);
 		return;
 	}
+	add_shared(m, l);
 	BLOCK(m, l, "ffn_gate_inp.weight", TM_EMBD, TM_EXPERTS, 1);
 	BLOCK(m, l, "ffn_gate_exps.weight", TM_EMBD, TM_FF_EXP, TM_EXPERTS);
 	BLOCK(m, l, "ffn_up_exps.weight", TM_EMBD, TM_FF_EXP, TM_EXPERTS);
 	BLOCK(m, l, "ffn_down_exps.weight", TM_FF_EXP, TM_EMBD, TM_EXPERTS);
 }
 
+static bool is_mla(const struct tiny_model *m)
+{
+	return !strncmp(m->arch, "deepseek", 8) || !strcmp(m->arch, "glm-dsa");
+}
+
+static bool is_indexed(const struct tiny_model *m)
+{
+	return is_mla(m) && strcmp(m->arch, "deepseek2");
+}
+
+/* Latent attention, and the shared expert that comes with it. */
+static void add_mla(struct tiny_model *m, uint32_t l)
+{
+	BLOCK(m, l, "attn_norm.weight", TM_EMBD, 1, 1);
+	BLOCK(m, l, "attn_q_a.weight", TM_EMBD, TM_Q_RANK, 1);
+	BLOCK(m, l, "attn_q_a_norm.weight", TM_Q_RANK, 1, 1);
+	BLOCK(m, l, "attn_q_b.weight", TM_Q_RANK,
+	      TM_HEADS * (TM_NOPE + TM_ROPE), 1);
+	BLOCK(m, l, "attn_kv_a_mqa.weight", TM_EMBD, TM_KV_RANK + TM_ROPE, 1);
+	BLOCK(m, l, "attn_kv_a_norm.weight", TM_KV_RANK, 1, 1);
+	BLOCK(m, l, "attn_k_b.weight", TM_NOPE, TM_KV_RANK, TM_HEADS);
+	BLOCK(m, l, "attn_v_b.weight", TM_KV_RANK, TM_HD, TM_HEADS);
+	BLOCK(m, l, "attn_output.weight", TM_HEADS * TM_HD, TM_EMBD, 1);
+	BLOCK(m, l, "ffn_gate_shexp.weight", TM_EMBD, TM_FF_EXP, 1);
+	BLOCK(m, l, "ffn_up_shexp.weight", TM_EMBD, TM_FF_EXP, 1);
+	BLOCK(m, l, "ffn_down_shexp.weight", TM_FF_EXP, TM_EMBD, 1);
+	if (!is_indexed(m))
+		return;
+	BLOCK(m, l, "indexer.attn_q_b.weight", TM_Q_RANK, 2 * TM_INDEX_HD, 1);
+	BLOCK(m, l, "indexer.attn_k.weight", TM_EMBD, TM_INDEX_HD, 1);
+	BLOCK(m, l, "indexer.proj.weight", TM_EMBD, 2, 1);
+	BLOCK(m, l, "indexer.k_norm.weight", TM_INDEX_HD, 1, 1);
+	BLOCK(m, l, "indexer.k_norm.bias", TM_INDEX_HD, 1, 1);
+}
+
+static void mla_keys(struct tiny_model *m)
+{
+	tm_u32(m, "attention.head_count_kv", 1);
+	tm_u32(m, "attention.q_lora_rank", TM_Q_RANK);
+	tm_u32(m, "attention.kv_lora_rank", TM_KV_RANK);
+	tm_u32(m, "attention.key_length", TM_KV_RANK + TM_ROPE);
+	tm_u32(m, "attention.value_length", TM_KV_RANK);
+	tm_u32(m, "attention.key_length_mla", TM_NOPE + TM_ROPE);
+	tm_u32(m, "attention.value_length_mla", TM_HD);
+	tm_u32(m, "rope.dimension_count", TM_ROPE);
+	tm_u32(m, "expert_shared_count", 1);
+	if (!is_indexed(m))
+		return;
+	tm_u32(m, "attention.indexer.head_count", 2);
+	tm_u32(m, "attention.indexer.key_length", TM_INDEX_HD);
+	tm_u32(m, "attention.indexer.top_k", TM_TOP_K);
+}
+
 static void add_attention(struct tiny_model *m, uint32_t l)
 {
 	uint64_t nq = TM_HEADS * TM_HD, nk = TM_HEADS_KV * TM_HD;
 
+	if (is_mla(m)) {
+		add_mla(m, l);
+		return;
+	}
 	BLOCK(m, l, "attn_norm.weight", TM_EMBD, 1, 1);
 	BLOCK(m, l, "attn_q.weight", TM_EMBD, nq, 1);
 	BLOCK(m, l, "attn_k.weight", TM_EMBD, nk, 1);
-	BLOCK(m, l, "attn_v.weight", TM_EMBD, nk, 1);
+	/* Gemma 4 takes its keys where there are no values. */
+	if (!is(m, "gemma4"))
+		BLOCK(m, l, "attn_v.weight", TM_EMBD, nk, 1);
 	BLOCK(m, l, "attn_output.weight", nq, TM_EMBD, 1);
+	if (!strncmp(m->arch, "gemma", 5))
+		BLOCK(m, l, "post_attention_norm.weight", TM_EMBD, 1, 1);
 	if (!strcmp(m->arch, "gpt-oss"))
 		BLOCK(m, l, "attn_sinks.weight", TM_HEADS, 1, 1);
 	if (!strcmp(m->arch, "qwen2") || !strcmp(m->arch, "gpt-oss")) {
 		BLOCK(m, l, "attn_q.bias", nq, 1, 1);
 		BLOCK(m, l, "attn_k.bias", nk, 1, 1);
 		BLOCK(m, l, "attn_v.bias", nk, 1, 1);
-	} else if (!strncmp(m->arch, "qwen3", 5)) {
+	} else if (!strncmp(m->arch, "qwen3", 5) ||
+		   !strncmp(m->arch, "gemma", 5) || is(m, "hunyuan-moe")) {
 		BLOCK(m, l, "attn_q_norm.weight", TM_HD, 1, 1);
 		BLOCK(m, l, "attn_k_norm.weight", TM_HD, 1, 1);
 	} else if (!strcmp(m->arch, "olmoe")) {
@@ -193,8 +297,13 @@ void tm_init(struct tiny_model *m, const char *arch, bool moe)
 		tm_u32(m, "expert_used_count", TM_USED);
 		tm_u32(m, "expert_feed_forward_length", TM_FF_EXP);
 	}
-	if (!strcmp(arch, "gpt-oss"))
+	if (is(m, "gpt-oss") || is(m, "llama4") || !strncmp(arch, "gemma", 5))
 		tm_u32(m, "attention.sliding_window", TM_WINDOW);
+	if (is_mla(m))
+		mla_keys(m);
+	if (is(m, "gemma4"))
+		tm_array(m, "attention.sliding_window_pattern", PST_GGUF_U32,
+			 TM_LAYERS, 1);
 	tm_add(m, "token_embd.weight", TM_EMBD, TM_VOCAB, 1);
 	tm_add(m, "output_norm.weight", TM_EMBD, 1, 1);
 	tm_add(m, "output.weight", TM_EMBD, TM_VOCAB, 1);
@@ -216,6 +325,15 @@ static void put_array(struct gguf_builder *b, const struct tm_kv *kv)
 	gb_array(b, kv->key, kv->type & ~IS_ARRAY, nr, all, nr * sizeof(v));
 }
 
+static void put_flags(struct gguf_builder *b, const struct tm_kv *kv)
+{
+	uint32_t all[sizeof(kv->text)], nr = 0;
+
+	for (const char *c = kv->text; *c; c++)
+		all[nr++] = (uint32_t)(*c - '0');
+	gb_array(b, kv->key, PST_GGUF_U32, nr, all, nr * sizeof(*all));
+}
+
 static void put_kv(struct gguf_builder *b, const struct tm_kv *kv)
 {
 	switch (kv->type) {
@@ -230,6 +348,9 @@ static void put_kv(struct gguf_builder *b, const struct tm_kv *kv)
 		break;
 	case PST_GGUF_STRING:
 		gb_str(b, kv->key, kv->text);
+		break;
+	case IS_FLAGS:
+		put_flags(b, kv);
 		break;
 	default:
 		put_array(b, kv);

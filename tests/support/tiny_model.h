@@ -61,7 +61,14 @@ enum {
 	TM_EXPERTS = 8,
 	TM_USED = 2,
 	TM_FF_EXP = 32,
-	TM_WINDOW = 6
+	TM_WINDOW = 6,
+	/* Of latent attention. */
+	TM_Q_RANK = 48,
+	TM_KV_RANK = 40,
+	TM_NOPE = 12,
+	TM_ROPE = 8,
+	TM_INDEX_HD = 64,
+	TM_TOP_K = 7
 };
 
 /** tm_init() - @arch: a family; @moe: with experts, where it is optional */
@@ -76,6 +83,9 @@ void tm_bool(struct tiny_model *m, const char *name, bool v);
 /* An array of @nr elements of @elem_type, all equal to @v. */
 void tm_array(struct tiny_model *m, const char *name, uint32_t elem_type,
 	      uint32_t nr, uint32_t v);
+
+/** tm_flags() - an array of U32, one for each digit */
+void tm_flags(struct tiny_model *m, const char *name, const char *digits);
 
 /** tm_drop() - leave a pair out; it must be there */
 void tm_drop(struct tiny_model *m, const char *name);

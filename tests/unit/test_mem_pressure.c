@@ -18,15 +18,15 @@
 #include "mem_pressure.h"
 #include "mem_priv.h"
 
-#define V1_MOUNT                                                               \
+#define V1_MOUNT \
 	"35 31 0:32 / /sys/fs/cgroup/memory rw - cgroup cgroup rw,memory\n"
 #define V2_MOUNT "30 23 0:26 / /sys/fs/cgroup rw - cgroup2 cgroup2 rw\n"
-#define PSI(n)                                                        \
-	"some avg10=0.00 avg60=0.00 avg300=0.00 total=" n "\n"        \
+#define PSI(n)                                                 \
+	"some avg10=0.00 avg60=0.00 avg300=0.00 total=" n "\n" \
 	"full avg10=0.00 avg60=0.00 avg300=0.00 total=99999999\n"
-#define V1    "/sys/fs/cgroup/memory"
-#define V2    "/sys/fs/cgroup"
-#define NEVER INT64_MIN
+#define V1     "/sys/fs/cgroup/memory"
+#define V2     "/sys/fs/cgroup"
+#define NEVER  INT64_MIN
 #define ALWAYS INT64_MAX
 
 struct state {

@@ -111,6 +111,7 @@ struct cli_opts {
 	enum cli_output report_form;
 	const char *report_file;
 	const char *routing; /* a trace to be played into the run */
+	float recall; /* of the predictor that stands in there, 0 for none */
 	const char *record; /* where the routing goes */
 	bool probs;
 	bool timing;

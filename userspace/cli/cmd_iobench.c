@@ -336,6 +336,8 @@ static const char *why_no_profile(const struct iobench *b)
 		return "pread was asked for";
 	if (!pst_drive_bench_direct(b->bench))
 		return "reads went through the page cache";
+	if (b->target.is_block)
+		return "a device was read, not a file on its file system";
 	if (b->hole_bytes > b->target.size_bytes / 100)
 		return "the file has holes";
 	if (b->target.size_bytes < IOBENCH_FILE_MIN)
@@ -390,14 +392,10 @@ static void store_profile(struct iobench *b)
 		snprintf(b->why_not, sizeof(b->why_not), "%s", strerror(-rc));
 }
 
-static int measure(struct iobench *b)
+static int measure(struct iobench *b, uint64_t memory_bytes)
 {
-	uint64_t memory_bytes;
-	int rc = plan_points(b, &memory_bytes);
+	int rc = open_bench(b, memory_bytes);
 
-	if (rc)
-		return rc;
-	rc = open_bench(b, memory_bytes);
 	if (rc)
 		return rc;
 	b->hole_bytes = pst_drive_bench_hole_bytes(b->bench);
@@ -413,6 +411,7 @@ static int measure(struct iobench *b)
 int cmd_iobench(struct cli_opts *o)
 {
 	struct iobench *b = calloc(1, sizeof(*b));
+	uint64_t memory_bytes;
 	int rc;
 
 	if (!b)
@@ -420,7 +419,7 @@ int cmd_iobench(struct cli_opts *o)
 	b->o = o;
 	cli_log_init(o);
 	if (!o->seed_given)
-		o->sample.seed = 1;
+		o->sample.seed = (uint64_t)time(NULL);
 	rc = parse_lists(b);
 	if (!rc)
 		rc = iobench_target_open(&b->target, o, !o->print_fio);
@@ -428,13 +427,11 @@ int cmd_iobench(struct cli_opts *o)
 		goto out;
 	if (!pst_drive_of_path(b->target.path, &b->drive))
 		pst_drive_info(b->drive.name, &b->info);
-	if (o->print_fio) {
-		fill_lists(b);
-		make_points(b, IOBENCH_MEMORY_MAX);
+	rc = plan_points(b, &memory_bytes);
+	if (!rc && o->print_fio)
 		iobench_print_fio(b);
-	} else {
-		rc = measure(b);
-	}
+	else if (!rc)
+		rc = measure(b, memory_bytes);
 	iobench_target_close(&b->target);
 out:
 	free(b);

@@ -97,8 +97,8 @@ static uint32_t find_cases(const struct pst_plan *p,
 			.hit_rate = ps->routed_hit_rate,
 			.nr_used = PST_MIN(ps->routed_used, p->nr_used),
 		};
-	c[n++] = (struct drive_case){ .name = "all_in_memory",
-				      .hit_rate = 1.0 };
+	c[n++] =
+		(struct drive_case){ .name = "all_in_memory", .hit_rate = 1.0 };
 	for (uint32_t i = 0; i < n; i++) {
 		uint32_t used = c[i].nr_used ? c[i].nr_used : p->nr_used;
 

@@ -3,6 +3,7 @@
  * penstock run: answer a prompt, or chat when stdin is a terminal.
  */
 #include <errno.h>
+#include <poll.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/random.h>
@@ -14,6 +15,8 @@
 
 /* Of a text in most languages and vocabularies, about. */
 #define BYTES_PER_TOKEN 4
+/* How often memory is looked at while nobody types. */
+#define IDLE_MS 100
 
 struct run {
 	struct cli_opts *o;
@@ -253,6 +256,18 @@ static int answer(struct run *r, const char *user, bool first)
 	return rc ? cli_fail(rc, &diag) : EXIT_OK;
 }
 
+/* Until somebody has typed a line, or a signal came.  A terminal gives whole
+ * lines, so none is left in a buffer that poll() does not see.
+ */
+static void wait_for_line(struct run *r)
+{
+	struct pollfd in = { .fd = STDIN_FILENO, .events = POLLIN };
+	bool busy = true;
+
+	while (!cli_stop_code() && !poll(&in, 1, busy ? 0 : IDLE_MS))
+		busy = pst_engine_idle(r->e);
+}
+
 static int chat_loop(struct run *r)
 {
 	char *line = NULL;
@@ -265,6 +280,10 @@ static int chat_loop(struct run *r)
 		ssize_t n;
 
 		fputs("> ", stderr);
+		wait_for_line(r);
+		rc = cli_stop_code();
+		if (rc)
+			break;
 		n = getline(&line, &cap, stdin);
 		if (n <= 0)
 			fputc('\n', stderr);

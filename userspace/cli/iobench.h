@@ -34,6 +34,7 @@ struct iobench_target {
 	char source[PATH_MAX];
 	int fd;
 	bool is_dir;
+	bool is_block;
 	uint64_t size_bytes;
 	uint32_t expert_bytes[4];
 	uint32_t nr_experts;

@@ -57,7 +57,8 @@ static void print_head(const struct iobench *b)
 		printf(", ");
 		print_text(b->info.model);
 	}
-	printf(", %s", b->drive.fs_type);
+	printf(", %s", b->target.is_block ? "as it is, without a file system"
+					  : b->drive.fs_type);
 	if (b->info.link_speed[0])
 		printf(", link %s x%s", b->info.link_speed, b->info.link_width);
 	printf("\nfile    ");

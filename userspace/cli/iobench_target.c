@@ -249,9 +249,10 @@ int iobench_target_open(struct iobench_target *t, struct cli_opts *o, bool make)
 	if (stat(t->path, &st))
 		return fail(errno, t->path, "");
 	t->is_dir = S_ISDIR(st.st_mode);
+	t->is_block = S_ISBLK(st.st_mode);
 	if (strlen(t->path) >= sizeof(t->source))
 		return fail(ENAMETOOLONG, t->path, "");
-	if (!t->is_dir && !S_ISREG(st.st_mode) && !S_ISBLK(st.st_mode)) {
+	if (!t->is_dir && !t->is_block && !S_ISREG(st.st_mode)) {
 		cli_error("%s: neither a file, a folder nor a block device",
 			  t->path);
 		return EXIT_USAGE;

@@ -34,8 +34,7 @@ static const struct cli_cmd cmds[] = {
 	{ "trace record", "MODEL [PROMPT]", "run, and write down the routing",
 	  OPT_ENGINE | OPT_SAMPLE | OPT_RUN | OPT_FILE | OPT_RECORD |
 		  OPT_REPORT,
-	  1, 2,
-	  cmd_trace_record },
+	  1, 2, cmd_trace_record },
 	{ "trace replay", "TRACE", "hit rates of policies on a routing trace",
 	  OPT_OUTPUT | OPT_TRACE, 1, 1, cmd_trace_replay },
 	{ "trace report", "FILE", "a page of HTML from a trace or a report",
@@ -130,8 +129,7 @@ static int cmd_help(struct cli_opts *o)
 		const char *second = second_word(&cmds[i]);
 
 		if (!first_word_is(&cmds[i], o->args[0]) ||
-		    (o->nr_args > 1 &&
-		     (!second || strcmp(second, o->args[1]))))
+		    (o->nr_args > 1 && (!second || strcmp(second, o->args[1]))))
 			continue;
 		if (nr++)
 			putchar('\n');

@@ -8,6 +8,8 @@
 #include <string.h>
 #include <unistd.h>
 
+#include <penstock/profile.h>
+
 #include "cli.h"
 
 void cli_error(const char *fmt, ...)
@@ -109,6 +111,19 @@ void cli_log_init(struct cli_opts *o)
 	o->log = (struct pst_log){ .fn = on_log, .ctx = &o->bar };
 }
 
+/* A drive that iobench found to need more reads in flight than the default. */
+static void use_profile(struct cli_opts *o, const char *path)
+{
+	struct pst_drive_profile p;
+	char dir[PST_STATE_DIR_MAX];
+
+	if (o->engine.queue_depth || cli_state_dir(dir) ||
+	    pst_profile_find(dir, path, &p, NULL, NULL))
+		return;
+	if (p.depth > PST_ENGINE_QUEUE_DEPTH)
+		o->engine.queue_depth = p.depth;
+}
+
 int cli_open(struct cli_opts *o, const char *path, struct pst_engine **out)
 {
 	struct pst_diag diag;
@@ -119,6 +134,7 @@ int cli_open(struct cli_opts *o, const char *path, struct pst_engine **out)
 	o->engine.log = &o->log;
 	o->engine.progress = on_progress;
 	o->engine.progress_ctx = &o->bar;
+	use_profile(o, path);
 	if (o->warm == PST_ON && !cli_state_dir(o->state_dir))
 		o->engine.warm_dir = o->state_dir;
 	rc = pst_engine_open(path, &o->engine, out, &diag);

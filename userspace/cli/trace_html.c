@@ -96,7 +96,8 @@ static void fill_recorded(const struct pst_trace *t, struct page *p)
 	for (uint32_t i = 0; i < t->nr_passes; i++) {
 		const struct pst_trace_pass *pass = &t->pass[i];
 		struct page_step *s, spare = { .hits = 0.0 };
-		bool decode = i && pass->nr_tokens == 1 && step < p->nr_steps;
+		bool decode = i + p->nr_steps >= t->nr_passes &&
+			      step < p->nr_steps;
 
 		s = decode ? &p->steps[step++] : &spare;
 		for (; io < t->nr_io && t->io[io].token <= pass->token; io++) {

@@ -33,6 +33,13 @@ static uint32_t on_choose(void *ctx, const struct pst_route_choice *c)
 	return pst_forced_choose(w->forced, c);
 }
 
+static uint32_t on_foresee(void *ctx, const struct pst_route_choice *c)
+{
+	struct cli_watch *w = ctx;
+
+	return pst_forced_foresee(w->forced, c);
+}
+
 static void on_route(void *ctx, const struct pst_route_sample *s)
 {
 	struct cli_watch *w = ctx;
@@ -109,6 +116,10 @@ static int open_routing(struct cli_watch *w)
 	int rc;
 
 	pst_diag_init(&diag);
+	if (!(w->o->recall >= 0.0f && w->o->recall <= 1.0f)) {
+		cli_error("--routing-recall is a share, 0 to 1");
+		return EXIT_USAGE;
+	}
 	rc = pst_trace_load(w->o->routing, &w->trace, &diag);
 	if (rc)
 		return cli_fail(rc, &diag);
@@ -119,6 +130,12 @@ static int open_routing(struct cli_watch *w)
 	}
 	pst_forced_shape(w->forced, &w->shape);
 	w->o->engine.extra_bytes += trace_bytes(&w->trace);
+	/* The next router, asked in advance, knows nothing of a trace. */
+	pst_forced_set_recall(w->forced, w->o->recall);
+	if (w->o->recall > 0.0f)
+		w->hooks.foresee = on_foresee;
+	else if (w->o->engine.prefetch == PST_PREFETCH_AUTO)
+		w->o->engine.prefetch = PST_PREFETCH_OFF;
 	w->hooks.choose = on_choose;
 	return EXIT_OK;
 }
@@ -289,7 +306,8 @@ int cli_watch_finish(struct cli_watch *w, const struct pst_engine *e, int rc)
 
 int cli_watch_close(struct cli_watch *w, int rc)
 {
-	if (w->err && !w->out.err && !rc) {
+	/* A sink that failed says so itself when it is closed. */
+	if (w->err && !w->out.err) {
 		cli_error("%s: the router's weights are no numbers: not "
 			  "recorded",
 			  w->o->record);

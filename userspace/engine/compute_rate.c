@@ -11,23 +11,28 @@
 #include "mem.h"
 
 /* As a half this is 0.01, as a bfloat 5e-19, as an exponent 2^-94. */
-#define FILL 0x21
-/* Length of a row: a multiple of every block. */
-#define ROW_WEIGHTS 2048
-#define CHUNK_ROWS  64
+#define FILL	    0x21
+#define MAX_JOBS    256
 #define CHUNK_BYTES (256 * PST_KIB)
 #define REPEATS	    3
 #define JOBS	    2000
+#define WAKES	    16
+#define WAIT_NS	    1000000
 
 struct bench {
 	const struct pst_kernels *k;
 	struct pst_pool *pool;
 	struct pst_mem weights;
-	uint32_t type, nr_rows;
+	uint32_t max_in, max_rows; /* of any shape; of any chunk */
+
+	/* The present job. */
+	uint32_t type, n_in, nr_rows, chunk_rows;
 	size_t row_bytes;
+	const uint8_t *first;
+
 	struct pst_kact x; /* one row */
-	float *y; /* [nr_workers][CHUNK_ROWS] */
-	float *scratch; /* [nr_workers][ROW_WEIGHTS + 64] */
+	float *y; /* [nr_workers][max_rows] */
+	float *scratch; /* [nr_workers][max_in + 64] */
 	void *block; /* what x, y and scratch lie in */
 };
 
@@ -77,40 +82,58 @@ double pst_mem_read_bps(struct pst_pool *pool, const void *addr,
 static void mul_chunk(void *ctx, uint32_t chunk, uint32_t worker)
 {
 	const struct bench *b = ctx;
-	uint32_t row = chunk * CHUNK_ROWS;
+	uint32_t row = chunk * b->chunk_rows;
 	struct pst_kmul m = {
-		.w = (const uint8_t *)b->weights.addr + row * b->row_bytes,
+		.w = b->first + row * b->row_bytes,
 		.row_bytes = b->row_bytes,
-		.n = ROW_WEIGHTS,
-		.nr_rows = PST_MIN(CHUNK_ROWS, b->nr_rows - row),
+		.n = b->n_in,
+		.nr_rows = PST_MIN(b->chunk_rows, b->nr_rows - row),
 		.x = &b->x,
 		.nr_x = 1,
-		.y = b->y + (size_t)worker * CHUNK_ROWS,
-		.y_stride = CHUNK_ROWS,
-		.scratch = b->scratch + (size_t)worker * (ROW_WEIGHTS + 64),
+		.y = b->y + (size_t)worker * b->max_rows,
+		.y_stride = b->max_rows,
+		.scratch = b->scratch + (size_t)worker * (b->max_in + 64),
 	};
 
 	b->k->types[b->type].mul(&m);
 }
 
-static double type_bps(struct bench *b, uint32_t type)
+/* The rows of a job are dealt as the model deals them. */
+static uint32_t chunk_rows(const struct bench *b, uint32_t nr_rows)
 {
-	const struct pst_ktype_ops *ops = &b->k->types[type];
-	uint64_t best = UINT64_MAX;
+	return (uint32_t)pst_align_up(
+		nr_rows / (pst_pool_nr_workers(b->pool) * 8) + 1, 16);
+}
 
-	b->type = type;
-	b->row_bytes =
-		(size_t)ROW_WEIGHTS / ops->block_elems * ops->block_bytes;
-	b->nr_rows = (uint32_t)(b->weights.size_bytes / b->row_bytes);
-	for (int i = 0; i < REPEATS; i++) {
-		uint64_t start = pst_now_ns();
+/* Job after job through all of the memory, so that no weight is in a cache. */
+static double shape_s(struct bench *b, const struct pst_compute_shape *s)
+{
+	const struct pst_ktype_ops *ops = &b->k->types[s->type];
+	uint64_t start = 0, job_bytes;
+	uint32_t jobs;
 
-		pst_pool_run(b->pool, mul_chunk, b,
-			     (b->nr_rows + CHUNK_ROWS - 1) / CHUNK_ROWS);
-		best = PST_MIN(best, pst_now_ns() - start);
+	b->type = s->type;
+	b->n_in = s->n_in;
+	b->row_bytes = (size_t)s->n_in / ops->block_elems * ops->block_bytes;
+	b->nr_rows = (uint32_t)PST_MIN(s->n_out,
+				       b->weights.size_bytes / b->row_bytes);
+	b->chunk_rows = chunk_rows(b, b->nr_rows);
+	job_bytes = b->nr_rows * b->row_bytes;
+	jobs = (uint32_t)PST_MIN(b->weights.size_bytes / job_bytes, MAX_JOBS);
+	/* The first round only warms up; a mean, since a run is one, too. */
+	for (int i = 0; i <= REPEATS; i++) {
+		if (i == 1)
+			start = pst_now_ns();
+		for (uint32_t n = 0; n < jobs; n++) {
+			b->first = (const uint8_t *)b->weights.addr +
+				   n * (b->weights.size_bytes / jobs);
+			pst_pool_run(b->pool, mul_chunk, b,
+				     (b->nr_rows + b->chunk_rows - 1) /
+					     b->chunk_rows);
+		}
 	}
-	return (double)b->nr_rows * (double)b->row_bytes * 1e9 /
-	       (double)PST_MAX(best, 1u);
+	return (double)(pst_now_ns() - start) * 1e-9 / REPEATS / jobs *
+	       s->n_out / b->nr_rows;
 }
 
 static void no_chunk(void *ctx, uint32_t chunk, uint32_t worker)
@@ -126,15 +149,29 @@ static double job_s(struct pst_pool *pool)
 	return (double)(pst_now_ns() - start) * 1e-9 / JOBS;
 }
 
+/* A wait for reads lasts longer than threads spin. */
+static double wake_s(struct pst_pool *pool)
+{
+	uint64_t sum = 0;
+
+	for (int i = 0; i < WAKES; i++) {
+		uint64_t start;
+
+		pst_sleep_ns(WAIT_NS);
+		start = pst_now_ns();
+		pst_pool_run(pool, no_chunk, NULL, pst_pool_nr_workers(pool));
+		sum += pst_now_ns() - start;
+	}
+	return (double)sum * 1e-9 / WAKES;
+}
+
 /* One activation row and each worker's place, in one aligned block. */
 static int make_rows(struct bench *b)
 {
 	uint32_t workers = pst_pool_nr_workers(b->pool);
-	size_t blocks = ROW_WEIGHTS / PST_K_QBLOCK;
-	size_t floats = ROW_WEIGHTS + blocks +
-			workers * (CHUNK_ROWS + ROW_WEIGHTS + 64);
-	size_t bytes =
-		floats * sizeof(float) + blocks * sizeof(int32_t) + ROW_WEIGHTS;
+	size_t n = b->max_in, blocks = n / PST_K_QBLOCK;
+	size_t floats = n + blocks + workers * (b->max_rows + n + 64);
+	size_t bytes = floats * sizeof(float) + blocks * sizeof(int32_t) + n;
 	float *f32;
 	int8_t *q8;
 
@@ -143,42 +180,62 @@ static int make_rows(struct bench *b)
 		return -ENOMEM;
 	memset(b->block, 0, bytes);
 	f32 = b->block;
-	b->scratch = f32 + ROW_WEIGHTS;
-	b->y = b->scratch + (size_t)workers * (ROW_WEIGHTS + 64);
-	b->x = (struct pst_kact){ .f32 = f32, .stride = ROW_WEIGHTS };
-	q8 = (int8_t *)(b->y + (size_t)workers * CHUNK_ROWS);
-	b->x.q8 = q8;
-	b->x.d = (float *)(void *)(q8 + ROW_WEIGHTS);
-	b->x.sum =
-		(int32_t *)(void *)(q8 + ROW_WEIGHTS + blocks * sizeof(float));
-	for (uint32_t i = 0; i < ROW_WEIGHTS; i++)
+	b->scratch = f32 + n;
+	b->y = b->scratch + workers * (n + 64);
+	q8 = (int8_t *)(b->y + workers * b->max_rows);
+	b->x = (struct pst_kact){
+		.f32 = f32,
+		.q8 = q8,
+		.d = (float *)(void *)(q8 + n),
+		.sum = (int32_t *)(void *)(q8 + n + blocks * sizeof(float)),
+		.stride = n,
+	};
+	for (size_t i = 0; i < n; i++)
 		f32[i] = (float)((int)(i % 7) - 3);
 	b->k->quantize(q8, (float *)b->x.d, (int32_t *)b->x.sum, f32,
-		       ROW_WEIGHTS);
+		       (uint32_t)n);
 	return 0;
 }
 
-int pst_compute_rate_measure(const struct pst_kernels *k, struct pst_pool *pool,
-			     const bool *wanted, struct pst_compute_rate *out)
+static bool has_kernel(const struct bench *b, const struct pst_compute_shape *s)
 {
-	struct bench b = { .k = k, .pool = pool };
+	return s->type < PST_KTYPE_COUNT && b->k->types[s->type].mul &&
+	       s->n_in && s->n_out &&
+	       s->n_in % b->k->types[s->type].block_elems == 0;
+}
+
+int pst_compute_rate_measure(const struct pst_kernels *k, struct pst_pool *pool,
+			     struct pst_compute_shape *shapes, uint32_t nr,
+			     struct pst_compute_rate *out)
+{
+	struct bench b = { .k = k, .pool = pool, .max_in = 64, .max_rows = 64 };
 	struct pst_mem_args args = { .size_bytes = PST_COMPUTE_RATE_BYTES,
 				     .want = PST_MEM_THP,
 				     .node = -1 };
 	struct pst_compute_rate r = { .job_s = 0.0 };
-	int rc = make_rows(&b);
+	int rc;
 
+	for (uint32_t i = 0; i < nr; i++) {
+		uint32_t rows = chunk_rows(&b, shapes[i].n_out);
+
+		b.max_in = PST_MAX(b.max_in,
+				   (uint32_t)pst_align_up(shapes[i].n_in, 64));
+		b.max_rows = PST_MAX(b.max_rows, rows);
+	}
+	rc = make_rows(&b);
 	if (!rc)
 		rc = pst_mem_map(&args, &b.weights, NULL);
 	if (rc)
 		goto out;
 	memset(b.weights.addr, FILL, b.weights.size_bytes);
-	for (uint32_t t = 0; t < PST_KTYPE_COUNT; t++)
-		if (wanted[t] && k->types[t].mul)
-			r.weight_bps[t] = type_bps(&b, t);
+	for (uint32_t i = 0; i < nr; i++)
+		shapes[i].s = has_kernel(&b, &shapes[i])
+				      ? shape_s(&b, &shapes[i])
+				      : 0.0;
 	r.mem_bps =
 		pst_mem_read_bps(pool, b.weights.addr, b.weights.size_bytes);
 	r.job_s = job_s(pool);
+	r.wake_s = wake_s(pool);
 	*out = r;
 	pst_mem_unmap(&b.weights);
 out:

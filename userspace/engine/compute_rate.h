@@ -12,30 +12,44 @@
 #include "pst_kernels.h"
 #include "topo.h"
 
+/**
+ * struct pst_compute_shape - a product as a token makes it
+ * @type: of the weights
+ * @n_in: length of a row; @n_out: rows that are one job
+ * @s: out: seconds, 0 for a type without a kernel
+ */
+struct pst_compute_shape {
+	uint32_t type;
+	uint32_t n_in;
+	uint32_t n_out;
+	double s;
+};
+
 /* Weights that one measurement goes over. */
 #define PST_COMPUTE_RATE_BYTES (64 * PST_MIB)
 
 /**
  * struct pst_compute_rate - what the cores do
- * @weight_bps: [type] bytes of weights per second, for one token; 0: not asked
  * @mem_bps: bytes per second that all threads together read
  * @job_s: handing a job to all threads and back
+ * @wake_s: the same after a wait in which the threads fell asleep
  */
 struct pst_compute_rate {
-	double weight_bps[PST_KTYPE_COUNT];
 	double mem_bps;
 	double job_s;
+	double wake_s;
 };
 
 /**
  * pst_compute_rate_measure() - measure
- * @wanted: [PST_KTYPE_COUNT] which types
+ * @shapes: [nr], their times are filled in
  *
  * Takes PST_COMPUTE_RATE_BYTES of memory and gives them back.  Return: 0,
  * -ENOMEM.
  */
 int pst_compute_rate_measure(const struct pst_kernels *k, struct pst_pool *pool,
-			     const bool *wanted, struct pst_compute_rate *out);
+			     struct pst_compute_shape *shapes, uint32_t nr,
+			     struct pst_compute_rate *out);
 
 /** pst_mem_read_bps() - all threads read @size_bytes at @addr, 0 if too few */
 double pst_mem_read_bps(struct pst_pool *pool, const void *addr,

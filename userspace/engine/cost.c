@@ -6,27 +6,32 @@
 #include "base.h"
 #include "cost.h"
 
+/* The experts of a layer of which @k are missing. */
+static double with_misses(const struct pst_cost_layer *l,
+			  const struct pst_cost_machine *m, uint32_t k)
+{
+	double one = l->experts_s / l->nr_used;
+	double read = m->latency_s + k * l->expert_bytes / m->drive_bps;
+
+	if (!k)
+		return l->experts_s;
+	return PST_MAX((l->nr_used - k) * one, read) + k * one;
+}
+
 /* Expectation over the number of misses, which is binomial. */
 static double expected_s(const struct pst_cost_layer *l,
 			 const struct pst_cost_machine *m)
 {
 	double p = PST_MIN(PST_MAX(l->miss_rate, 0.0), 1.0);
-	double tail = l->experts_s / l->nr_used, sum = 0.0, chance = 1.0;
+	double sum = 0.0, chance = 1.0;
 
-	/* All are missed: the recurrence below would divide by zero. */
+	/* The recurrence below would divide by zero. */
 	if (p >= 1.0)
-		return PST_MAX(l->experts_s, m->latency_s + tail +
-						     l->nr_used *
-							     l->expert_bytes /
-							     m->drive_bps);
+		return with_misses(l, m, l->nr_used);
 	for (uint32_t i = 0; i < l->nr_used; i++)
 		chance *= 1.0 - p;
 	for (uint32_t k = 0; k <= l->nr_used; k++) {
-		double read = k ? m->latency_s + tail +
-					      k * l->expert_bytes / m->drive_bps
-				: 0.0;
-
-		sum += chance * PST_MAX(l->experts_s, read);
+		sum += chance * with_misses(l, m, k);
 		chance *= (l->nr_used - k) / (k + 1.0) * p / (1.0 - p);
 	}
 	return sum;

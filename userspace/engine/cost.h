@@ -4,15 +4,15 @@
  * the report after one.
  *
  * A layer computes its attention and router, then its experts; reads for the
- * experts that are missing start when the router has spoken, and computing
- * goes on with those that are there:
+ * k experts that are missing start together when the router has spoken, share
+ * the drive and end together, and meanwhile those that are there are computed:
  *
- *	t_layer = head + max(experts, latency + misses x bytes / drive + tail)
+ *	t_layer = head + max(experts that hit, latency + k x bytes / drive)
+ *		+ experts that missed
  *	t_token = max(sum of t_layer + rest, bytes read / drive)
  *
- * The number of misses of a layer is binomial; t_layer is its expectation.
- * The tail is the computing of the expert that came last: an expert's share.
- * What is read ahead in idle time costs the drive and saves a miss.
+ * k is binomial; t_layer is the expectation over it.  What is read ahead in
+ * idle time costs the drive and saves a miss.
  */
 #ifndef PST_COST_H
 #define PST_COST_H
@@ -40,7 +40,8 @@ struct pst_cost_layer {
 /**
  * struct pst_cost_machine - what reads cost
  * @drive_bps: bytes per second, > 0
- * @latency_s: of a read alone
+ * @latency_s: of a read beyond its share of the bandwidth, and what waking up
+ *	after it costs
  */
 struct pst_cost_machine {
 	double drive_bps;

@@ -11,7 +11,6 @@
 
 #include "engine_priv.h"
 
-#define DEFAULT_DEPTH 64
 #define DEFAULT_SPLIT (1 * PST_MIB)
 /* Trunk extents, slots and splits start on this boundary. */
 #define MAX_ALIGN   4096
@@ -141,7 +140,7 @@ static int open_io(struct pst_engine *e, struct pst_diag *diag)
 							    : PST_IO_AUTO,
 		.direct = direct[e->opts.direct],
 		.queue_depth = e->opts.queue_depth ? e->opts.queue_depth
-						   : DEFAULT_DEPTH,
+						   : PST_ENGINE_QUEUE_DEPTH,
 		.fault = e->opts.fault,
 		.log = e->opts.log,
 	};

@@ -12,6 +12,7 @@
 struct pst_forced {
 	const struct pst_trace *t;
 	uint32_t nr_tokens, nr_prefill;
+	float recall;
 	uint32_t *moe; /* [nr_moe_layers] layers that have experts */
 	uint32_t *row; /* [nr_tokens][nr_layers] first row, UINT32_MAX: none */
 };
@@ -125,6 +126,8 @@ static void overwrite(const struct pst_forced *f, uint32_t row, uint32_t nr,
 		while (taken(ids, i, id))
 			id = (id + 1) % nr_experts;
 		ids[i] = id;
+		if (!weights)
+			continue;
 		weights[i] = t->weight ? t->weight[row + i]
 				       : 1.0f / (float)t->nr_used;
 	}
@@ -149,6 +152,36 @@ uint32_t pst_forced_choose(void *ctx, const struct pst_route_choice *c)
 			nr * sizeof(*ids));
 		memmove(w, c->weights + (size_t)i * c->nr_used,
 			nr * sizeof(*w));
+	}
+	return nr;
+}
+
+void pst_forced_set_recall(struct pst_forced *f, float recall)
+{
+	f->recall = recall;
+}
+
+uint32_t pst_forced_foresee(void *ctx, const struct pst_route_choice *c)
+{
+	const struct pst_forced *f = ctx;
+	uint32_t nr = PST_MIN(c->nr_used, f->t->nr_used);
+	uint32_t row = find_row(f, c->layer, c->first_pos);
+	uint64_t rng = ((uint64_t)c->first_pos << 20) + c->layer + 1;
+
+	if (row == UINT32_MAX)
+		return 0;
+	overwrite(f, row, nr, c->nr_experts, c->ids, NULL);
+	for (uint32_t i = 0; i < nr; i++) {
+		uint64_t r = pst_rng_next(&rng);
+		uint32_t id = (uint32_t)((r >> 32) % c->nr_experts);
+
+		/* 24 bits: exact in a float.  Who takes all cannot be wrong. */
+		if ((float)(r & 0xffffff) < f->recall * 16777216.0f ||
+		    nr == c->nr_experts)
+			continue;
+		while (taken(c->ids, nr, id))
+			id = (id + 1) % c->nr_experts;
+		c->ids[i] = id;
 	}
 	return nr;
 }

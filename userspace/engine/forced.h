@@ -46,4 +46,20 @@ void pst_forced_shape(const struct pst_forced *f, struct pst_forced_shape *out);
  */
 uint32_t pst_forced_choose(void *ctx, const struct pst_route_choice *c);
 
+/**
+ * pst_forced_set_recall() - how good pst_forced_foresee() is
+ * @recall: share of a layer's experts that are foreseen, 0 to 1
+ */
+void pst_forced_set_recall(struct pst_forced *f, float recall);
+
+/**
+ * pst_forced_foresee() - the foresee() hook: a predictor of a stated quality
+ * @ctx: struct pst_forced
+ *
+ * Tells the experts that pst_forced_choose() will take, each replaced by some
+ * other one as often as the recall asks for.  Which ones follows from token,
+ * layer and rank alone.
+ */
+uint32_t pst_forced_foresee(void *ctx, const struct pst_route_choice *c);
+
 #endif

@@ -107,9 +107,8 @@ static uint32_t less(const struct pst_governor *g, uint32_t nr_slots,
 {
 	uint64_t regions = ((uint64_t)bytes + g->conf.region_bytes - 1) /
 			   g->conf.region_bytes;
-	uint64_t spare = nr_slots > g->conf.min_slots
-				 ? nr_slots - g->conf.min_slots
-				 : 0;
+	uint64_t spare =
+		nr_slots > g->conf.min_slots ? nr_slots - g->conf.min_slots : 0;
 
 	regions = PST_MIN(regions, spare / g->conf.region_slots);
 	return nr_slots - (uint32_t)regions * g->conf.region_slots;
@@ -178,8 +177,8 @@ static void take(struct pst_governor *g, const struct pst_governor_sample *s,
 		g->hold_ns = PST_MAX(g->hold_ns / 2, HOLD_MIN_NS);
 	begin_trial(g, s->nr_slots);
 	a->why = PST_GOVERNOR_FREE;
-	a->nr_slots = PST_MIN(s->nr_slots + g->conf.region_slots,
-			      g->ceiling_slots);
+	a->nr_slots =
+		PST_MIN(s->nr_slots + g->conf.region_slots, g->ceiling_slots);
 	g->grown_ns = s->now_ns;
 	moved(g);
 }

@@ -76,9 +76,8 @@ static void say(struct pst_engine *e, const struct pst_governor_advice *a,
 		uint32_t before)
 {
 	uint32_t now = pst_store_nr_slots(e->store);
-	enum pst_governor_why why = a->why == PST_GOVERNOR_STALL
-					    ? PST_GOVERNOR_ROOM
-					    : a->why;
+	enum pst_governor_why why =
+		a->why == PST_GOVERNOR_STALL ? PST_GOVERNOR_ROOM : a->why;
 
 	if (now == before || why == e->govern.said)
 		return;
@@ -183,16 +182,15 @@ void pst_engine_govern(struct pst_engine *e)
 					  (int64_t)g->logic.conf.region_bytes,
 				  &r))
 		return;
-	a = pst_governor_decide(&g->logic,
-				&(struct pst_governor_sample){
-					.now_ns = now,
-					.nr_slots = pst_store_nr_slots(e->store),
-					.machine_room_bytes =
-						r.machine_room_bytes,
-					.group_room_bytes = r.group_room_bytes,
-					.machine_stall_ns = r.machine_stall_ns,
-					.group_stall_ns = r.group_stall_ns,
-				});
+	a = pst_governor_decide(
+		&g->logic, &(struct pst_governor_sample){
+				   .now_ns = now,
+				   .nr_slots = pst_store_nr_slots(e->store),
+				   .machine_room_bytes = r.machine_room_bytes,
+				   .group_room_bytes = r.group_room_bytes,
+				   .machine_stall_ns = r.machine_stall_ns,
+				   .group_stall_ns = r.group_stall_ns,
+			   });
 	if (a.why != PST_GOVERNOR_STAY || a.short_bytes)
 		follow(e, &a);
 }

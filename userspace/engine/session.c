@@ -137,6 +137,12 @@ static int run_pass(struct pst_engine *e, struct pst_fwd_pass *pass,
 	return rc;
 }
 
+bool pst_engine_idle(struct pst_engine *e)
+{
+	pst_engine_govern(e);
+	return e->store && pst_store_idle(e->store);
+}
+
 int pst_session_eval(struct pst_session *s, const struct pst_eval *ev,
 		     struct pst_diag *diag)
 {

@@ -14,10 +14,14 @@
 /* Jobs of a layer beside those of its experts, and with them. */
 #define HEAD_JOBS   11
 #define EXPERT_JOBS 3
+/* Different products of a model: about a dozen. */
+#define MAX_SHAPES 48
 
 struct pst_speed {
 	struct pst_engine *e;
 	struct pst_compute_rate rate;
+	struct pst_compute_shape shapes[MAX_SHAPES];
+	uint32_t nr_shapes;
 	struct pst_cost_layer *layers; /* [n_layers] with all used experts */
 	double rest_s;
 };
@@ -27,55 +31,81 @@ static uint64_t weight_bytes(const struct pst_weight *w)
 	return (uint64_t)w->n_out * w->row_bytes;
 }
 
-static double weight_s(const struct pst_speed *s, const struct pst_weight *w)
+/* A matrix among those to be measured; the same shape only once. */
+static void want(struct pst_speed *s, const struct pst_weight *w, uint32_t nr)
 {
-	double bps = w->type < PST_KTYPE_COUNT ? s->rate.weight_bps[w->type]
-					       : 0.0;
+	struct pst_compute_shape *sh = s->shapes;
+	uint32_t i = 0;
 
-	return bps > 0.0 ? (double)weight_bytes(w) / bps : 0.0;
+	if (!w->n_out || !nr)
+		return;
+	while (i < s->nr_shapes &&
+	       (sh[i].type != w->type || sh[i].n_in != w->n_in ||
+		sh[i].n_out != w->n_out * nr))
+		i++;
+	if (i < s->nr_shapes || i == MAX_SHAPES)
+		return;
+	sh[s->nr_shapes++] = (struct pst_compute_shape){
+		.type = w->type, .n_in = w->n_in, .n_out = w->n_out * nr
+	};
 }
 
-static void want_layer(const struct pst_layer *l, bool *wanted)
+/* @nr such matrices as one job.  A model of more shapes than fit has some that
+ * were not measured: the mean rate stands for them.
+ */
+static double weight_s(const struct pst_speed *s, const struct pst_weight *w,
+		       uint32_t nr)
 {
-	const struct pst_weight *ffn[] = { &l->gate, &l->up, &l->down };
+	const struct pst_compute_shape *sh = s->shapes;
 
-	for (size_t i = 0; i < PST_ARRAY_SIZE(ffn); i++)
-		if (ffn[i]->n_out && ffn[i]->type < PST_KTYPE_COUNT)
-			wanted[ffn[i]->type] = true;
+	for (uint32_t i = 0; i < s->nr_shapes; i++)
+		if (sh[i].type == w->type && sh[i].n_in == w->n_in &&
+		    sh[i].n_out == w->n_out * nr)
+			return sh[i].s;
+	return s->rate.mem_bps > 0.0
+		       ? (double)weight_bytes(w) * nr / s->rate.mem_bps
+		       : 0.0;
+}
+
+static void want_layer(struct pst_speed *s, const struct pst_layer *l)
+{
+	uint32_t used = l->moe.router.n_out ? s->e->model->hp.n_expert_used : 0;
+
 	for (uint32_t i = 0; i < l->nr_mats; i++)
-		if (l->mats[i]->type < PST_KTYPE_COUNT)
-			wanted[l->mats[i]->type] = true;
+		want(s, l->mats[i], 1);
+	want(s, &l->gate, used);
+	want(s, &l->up, used);
+	want(s, &l->down, used);
 }
 
 static void fill_layer(const struct pst_speed *s, const struct pst_layer *l,
 		       struct pst_cost_layer *c)
 {
-	double ffn = weight_s(s, &l->gate) + weight_s(s, &l->up) +
-		     weight_s(s, &l->down);
-
+	c->nr_used = l->moe.router.n_out ? s->e->model->hp.n_expert_used : 0;
 	c->head_s = HEAD_JOBS * s->rate.job_s;
 	for (uint32_t i = 0; i < l->nr_mats; i++)
-		c->head_s += weight_s(s, l->mats[i]);
-	c->nr_used = l->moe.router.n_out ? s->e->model->hp.n_expert_used : 0;
+		c->head_s += weight_s(s, l->mats[i], 1);
 	c->expert_bytes =
 		(double)(weight_bytes(&l->gate) + weight_bytes(&l->up) +
 			 weight_bytes(&l->down));
 	/* A dense block's matrices are among those of the head. */
-	c->experts_s = ffn * c->nr_used + EXPERT_JOBS * s->rate.job_s;
+	c->experts_s = EXPERT_JOBS * s->rate.job_s;
+	if (c->nr_used)
+		c->experts_s += weight_s(s, &l->gate, c->nr_used) +
+				weight_s(s, &l->up, c->nr_used) +
+				weight_s(s, &l->down, c->nr_used);
 }
 
 static int measure(struct pst_speed *s, struct pst_diag *diag)
 {
 	const struct pst_model *m = s->e->model;
-	bool wanted[PST_KTYPE_COUNT] = { false };
 	int rc;
 
 	for (uint32_t l = 0; l < m->hp.n_layers; l++)
-		want_layer(&m->layers[l], wanted);
-	if (m->output.type < PST_KTYPE_COUNT)
-		wanted[m->output.type] = true;
-	rc = pst_compute_rate_measure(&s->e->kernels, s->e->pool, wanted,
-				      &s->rate);
+		want_layer(s, &m->layers[l]);
+	want(s, &m->output, 1);
+	rc = pst_compute_rate_measure(&s->e->kernels, s->e->pool, s->shapes,
+				      s->nr_shapes, &s->rate);
 	if (rc)
 		return pst_diag_set(diag, rc,
 				    "no memory to measure the cores with");
@@ -84,7 +114,7 @@ static int measure(struct pst_speed *s, struct pst_diag *diag)
 		return -ENOMEM;
 	for (uint32_t l = 0; l < m->hp.n_layers; l++)
 		fill_layer(s, &m->layers[l], &s->layers[l]);
-	s->rest_s = weight_s(s, &m->output);
+	s->rest_s = weight_s(s, &m->output, 1);
 	return 0;
 }
 
@@ -144,8 +174,10 @@ struct pst_cost pst_speed_predict(const struct pst_speed *s, double miss_rate,
 				  uint32_t nr_used, uint32_t depth,
 				  const struct pst_cost_machine *m)
 {
+	struct pst_cost_machine machine = *m;
 	struct pst_cost sum = { .compute_s = s->rest_s, .total_s = s->rest_s };
 
+	machine.latency_s += s->rate.wake_s;
 	for (uint32_t l = 0; l < s->e->model->hp.n_layers; l++) {
 		struct pst_cost_layer c = s->layers[l];
 		struct pst_cost_token one = { .layers = &c, .nr_layers = 1 };
@@ -157,7 +189,7 @@ struct pst_cost pst_speed_predict(const struct pst_speed *s, double miss_rate,
 			c.experts_s *= (double)nr_used / c.nr_used;
 			c.nr_used = nr_used;
 		}
-		got = pst_cost_predict(&one, m);
+		got = pst_cost_predict(&one, &machine);
 		sum.compute_s += got.compute_s;
 		sum.drive_s += got.drive_s;
 		sum.total_s += got.total_s;

@@ -84,10 +84,10 @@ void pst_engine_warm_load(struct pst_engine *e)
 		return;
 	pst_diag_init(&diag);
 	name_of(e, name);
-	rc = pst_state_read(e->opts.warm_dir, name,
-			    pst_warm_bytes((uint64_t)id->nr_layers *
-					   id->nr_experts),
-			    &bytes, &size, &diag);
+	rc = pst_state_read(
+		e->opts.warm_dir, name,
+		pst_warm_bytes((uint64_t)id->nr_layers * id->nr_experts),
+		&bytes, &size, &diag);
 	if (rc == -ENOENT)
 		return;
 	if (!rc) {
@@ -124,9 +124,9 @@ static int collect(const struct pst_engine *e, struct pst_warm_set *set)
 		float worth = pst_store_worth(e->store, k);
 
 		if (resident[k] || worth > 0.0f)
-			set->entries[set->nr++] = (struct pst_warm_entry){
-				.key = k, .worth = worth
-			};
+			set->entries[set->nr++] =
+				(struct pst_warm_entry){ .key = k,
+							 .worth = worth };
 	}
 	snprintf(set->policy, sizeof(set->policy), "%s",
 		 pst_store_policy(e->store));

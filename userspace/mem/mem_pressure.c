@@ -166,8 +166,7 @@ static int64_t room_of(struct pst_mem_pressure *p, const struct group *g,
 		return INT64_MAX;
 	used = number_of(p, g->fd[FILE_USED], 0);
 	used = PST_MIN(used, (uint64_t)INT64_MAX / 2);
-	room = (int64_t)PST_MIN(limit, (uint64_t)INT64_MAX / 2) -
-	       (int64_t)used;
+	room = (int64_t)PST_MIN(limit, (uint64_t)INT64_MAX / 2) - (int64_t)used;
 	if (room < enough_bytes) {
 		uint64_t drop = pst_mem_droppable_parse(
 			text_of(p, g->fd[FILE_STAT]), g->v2);

@@ -10,6 +10,9 @@
 /* One to a line. */
 /* clang-format off */
 static const struct pst_arch *const archs[] = {
+	&pst_arch_deepseek2,
+	&pst_arch_deepseek32,
+	&pst_arch_glm_dsa,
 	&pst_arch_llama,
 	&pst_arch_qwen2,
 	&pst_arch_qwen3,
@@ -18,6 +21,18 @@ static const struct pst_arch *const archs[] = {
 	&pst_arch_gpt_oss,
 	&pst_arch_qwen2moe,
 	&pst_arch_glm4moe,
+	&pst_arch_minimax_m2,
+	&pst_arch_granite,
+	&pst_arch_granitemoe,
+	&pst_arch_ernie45_moe,
+	&pst_arch_hunyuan_moe,
+	&pst_arch_dots1,
+	&pst_arch_bailingmoe2,
+	&pst_arch_llama4,
+	&pst_arch_phi3,
+	&pst_arch_mistral3,
+	&pst_arch_gemma3,
+	&pst_arch_gemma4,
 };
 /* clang-format on */
 

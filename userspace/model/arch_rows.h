@@ -8,6 +8,9 @@
 
 #include "model_priv.h"
 
+extern const struct pst_arch pst_arch_deepseek2;
+extern const struct pst_arch pst_arch_deepseek32;
+extern const struct pst_arch pst_arch_glm_dsa;
 extern const struct pst_arch pst_arch_llama;
 extern const struct pst_arch pst_arch_qwen2;
 extern const struct pst_arch pst_arch_qwen3;
@@ -16,5 +19,17 @@ extern const struct pst_arch pst_arch_olmoe;
 extern const struct pst_arch pst_arch_gpt_oss;
 extern const struct pst_arch pst_arch_qwen2moe;
 extern const struct pst_arch pst_arch_glm4moe;
+extern const struct pst_arch pst_arch_minimax_m2;
+extern const struct pst_arch pst_arch_granite;
+extern const struct pst_arch pst_arch_granitemoe;
+extern const struct pst_arch pst_arch_ernie45_moe;
+extern const struct pst_arch pst_arch_hunyuan_moe;
+extern const struct pst_arch pst_arch_dots1;
+extern const struct pst_arch pst_arch_bailingmoe2;
+extern const struct pst_arch pst_arch_llama4;
+extern const struct pst_arch pst_arch_phi3;
+extern const struct pst_arch pst_arch_mistral3;
+extern const struct pst_arch pst_arch_gemma3;
+extern const struct pst_arch pst_arch_gemma4;
 
 #endif

@@ -36,8 +36,26 @@ static void bind_layer(struct pst_binder *b)
 	struct pst_layer *l = &b->m->layers[b->layer];
 
 	bind_norms(b, l);
+	if (b->m->arch->out_scale)
+		pst_bind_vec(b, "layer_output_scale.weight", 1, false,
+			     &l->out_scale);
 	lh->mixer->bind(b, l);
 	lh->ffn->bind(b, l);
+}
+
+/* What divides the angles; short and long come together. */
+static void bind_rope(struct pst_binder *b)
+{
+	uint32_t n = b->m->hp.rope[0].n_rot / 2;
+	struct pst_model *m = b->m;
+
+	pst_bind_global_vec(b, "rope_freqs.weight", n, false,
+			    &m->rope_freqs[0]);
+	if (m->arch->rope_factors &&
+	    pst_bind_global_vec(b, "rope_factors_short.weight", n, false,
+				&m->rope_freqs[0]))
+		pst_bind_global_vec(b, "rope_factors_long.weight", n, true,
+				    &m->rope_freqs_long[0]);
 }
 
 static void bind_global(struct pst_binder *b)
@@ -53,8 +71,7 @@ static void bind_global(struct pst_binder *b)
 				 false, &m->output))
 		pst_bind_global_mat(b, "token_embd.weight", hp->n_embd,
 				    hp->n_vocab, true, &m->output);
-	pst_bind_global_vec(b, "rope_freqs.weight", hp->rope[0].n_rot / 2,
-			    false, &m->rope_freqs[0]);
+	bind_rope(b);
 }
 
 int pst_model_bind(struct pst_model *m, const struct pst_kernels *k,

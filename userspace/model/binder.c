@@ -170,16 +170,34 @@ bool pst_bind_global_mat(struct pst_binder *b, const char *name, uint32_t n_in,
 	return bind_mat(b, (struct shape){ { n_in, n_out, 1 } }, required, w);
 }
 
-void pst_bind_mat(struct pst_binder *b, const char *name, uint32_t n_in,
-		  uint32_t n_out, struct pst_weight *w)
+void pst_bind_bare(struct pst_binder *b, const char *name, uint32_t n_in,
+		   uint32_t n_out, struct pst_weight *w)
 {
 	layer_name(b, name, ".weight");
 	if (bind_mat(b, (struct shape){ { n_in, n_out, 1 } }, true, w))
 		note_mat(b, w);
+}
+
+void pst_bind_mat(struct pst_binder *b, const char *name, uint32_t n_in,
+		  uint32_t n_out, struct pst_weight *w)
+{
+	pst_bind_bare(b, name, n_in, n_out, w);
 	layer_name(b, name, ".scale");
 	bind_floats(b, (struct shape){ { 1, 1, 1 } }, false, &w->scale);
 	layer_name(b, name, ".bias");
 	bind_floats(b, (struct shape){ { n_out, 1, 1 } }, false, &w->bias);
+}
+
+void pst_bind_stack(struct pst_binder *b, const char *name,
+		    const uint32_t ne[3], struct pst_weight *w)
+{
+	layer_name(b, name, ".weight");
+	if (bind_mat(b, (struct shape){ { ne[0], ne[1], ne[2] } }, true, w)) {
+		w->n_out = ne[1] * ne[2];
+		note_mat(b, w);
+	}
+	layer_name(b, name, ".scale");
+	bind_floats(b, (struct shape){ { 1, 1, 1 } }, false, &w->scale);
 }
 
 void pst_bind_split(struct pst_binder *b, const char *name, uint32_t n_in,

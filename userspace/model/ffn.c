@@ -56,7 +56,7 @@ static void gate_up_chunk(void *ctx, uint32_t chunk, uint32_t worker)
 	uint32_t nr = PST_MIN(j->rows, it->gate.n_out - row);
 	struct pst_kmul m = {
 		.nr_rows = nr,
-		.x = &f->xn.k,
+		.x = &it->x,
 		.idx = it->idx,
 		.nr_x = it->nr,
 		.y = f->h.f32 + it->row * f->h.stride,
@@ -119,8 +119,16 @@ static void bind(struct pst_binder *b, struct pst_layer *l)
 {
 	uint32_t n = b->m->hp.n_embd, ff = b->m->hp.layer[b->layer].n_ff;
 
-	pst_bind_mat(b, "ffn_gate", n, ff, &l->gate);
-	pst_bind_mat(b, "ffn_up", n, ff, &l->up);
+	if (b->m->arch->ffn_fused && !pst_bind_has(b, "ffn_gate.weight")) {
+		struct pst_weight *const both[] = { &l->gate, &l->up };
+
+		l->gate.n_out = ff;
+		l->up.n_out = ff;
+		pst_bind_split(b, "ffn_up", n, both, 2);
+	} else {
+		pst_bind_mat(b, "ffn_gate", n, ff, &l->gate);
+		pst_bind_mat(b, "ffn_up", n, ff, &l->up);
+	}
 	pst_bind_mat(b, "ffn_down", ff, n, &l->down);
 }
 
@@ -138,9 +146,11 @@ static int run(struct pst_fwd *f, const struct pst_fwd_pass *pass,
 {
 	const struct pst_layer *l = &f->m->layers[layer];
 	struct carve c = { .base = f->work };
-	struct ffn_item it = {
-		.gate = l->gate, .up = l->up, .down = l->down, .nr = pass->n
-	};
+	struct ffn_item it = { .gate = l->gate,
+			       .up = l->up,
+			       .down = l->down,
+			       .x = f->xn.k,
+			       .nr = pass->n };
 
 	(void)diag;
 	pst_ffn_work(f, &c, f->n_batch, l->gate.n_out);

@@ -58,6 +58,9 @@ static void carve_common(struct pst_fwd *f, struct carve *c)
 	pst_carve_act(c, &f->xn, b, hp->n_embd);
 	for (int i = 0; i < PST_ROPES; i++)
 		f->cs[i] = pst_carve(c, b * hp->rope[i].n_rot, sizeof(float));
+	if (hp->mla.index_top_k < f->n_ctx) /* else all positions are taken */
+		f->picked = pst_carve(c, b * hp->mla.index_top_k,
+				      sizeof(uint32_t));
 	f->scores_stride = pst_align_up(f->n_ctx, 64);
 	f->scores =
 		pst_carve(c, f->n_workers * f->scores_stride, sizeof(float));
@@ -181,6 +184,16 @@ struct embed_job {
 	const struct pst_fwd_pass *pass;
 };
 
+/* Chosen once, by the context in use, as the models' authors do. */
+static const float *rope_freqs(const struct pst_fwd *f, uint32_t r)
+{
+	const float *far = f->m->rope_freqs_long[r];
+
+	return far && f->n_ctx > f->m->hp.rope[r].ctx_orig
+		       ? far
+		       : f->m->rope_freqs[r];
+}
+
 static void embed_chunk(void *ctx, uint32_t t, uint32_t worker)
 {
 	const struct embed_job *j = ctx;
@@ -196,7 +209,7 @@ static void embed_chunk(void *ctx, uint32_t t, uint32_t worker)
 	for (uint32_t i = 0; hp->embd_scale != 1.0f && i < w->n_in; i++)
 		x[i] *= hp->embd_scale;
 	for (uint32_t r = 0; r < hp->nr_ropes; r++)
-		pst_rope_table(&hp->rope[r], f->m->rope_freqs[r],
+		pst_rope_table(&hp->rope[r], rope_freqs(f, r),
 			       j->pass->kv->n_used + t,
 			       f->cs[r] + (size_t)t * hp->rope[r].n_rot);
 }
@@ -263,6 +276,8 @@ static int run_layer(struct pst_fwd *f, const struct pst_fwd_pass *pass,
 	if (rc)
 		return rc;
 	pst_half_leave(f, l->ffn_post_norm, pass->n);
+	if (l->out_scale)
+		pst_block_leave(f, *l->out_scale, pass->n);
 	if (!experts)
 		pst_observe_experts_end(f);
 	pst_observe_layer_end(f, layer);

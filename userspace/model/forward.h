@@ -17,9 +17,12 @@ enum pst_kv_type {
 	PST_KV_F32
 };
 
-/* Streams of what a block remembers; attention uses the first two. */
+/* Streams of what a block remembers; attention uses the first two, an indexer
+ * the third.
+ */
 #define PST_KV_K       0
 #define PST_KV_V       1
+#define PST_KV_INDEX   2
 #define PST_KV_STREAMS 3
 
 /**

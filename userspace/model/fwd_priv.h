@@ -73,11 +73,13 @@ struct pst_fwd {
 	struct act xn; /* [n_batch][n_embd]: what a half reads */
 	float *tmp; /* [n_batch][n_embd]: what a half adds */
 	float *cs[PST_ROPES]; /* [n_batch][n_rot] */
+	uint32_t *picked; /* [n_batch][index_top_k], kept between blocks */
 	float *scores; /* [n_workers][n_ctx + pad] */
 	float *scratch; /* [n_workers][scratch_stride] */
 	size_t scratch_stride, scores_stride;
 	uint8_t *work; /* of the half that runs; it lays it out itself */
 
+	struct act xe; /* what experts read: xn, or rows of its own */
 	struct act h; /* [n_pairs][ff]: gate, then glu(gate, up) */
 	float *up; /* [n_pairs][ff] */
 	float *contrib; /* [n_pairs][n_embd]: one row per token and expert */
@@ -130,6 +132,7 @@ struct lin_item {
 /* One feed-forward block: dense, or an expert over the tokens routed to it. */
 struct ffn_item {
 	struct pst_weight gate, up, down;
+	struct pst_kact x; /* the input */
 	const uint32_t *idx; /* [nr] rows of the input, NULL for 0..nr-1 */
 	uint32_t nr;
 	uint32_t row; /* first row of h, up and the output */
@@ -162,6 +165,9 @@ void pst_norm_quantize(struct pst_fwd *f, const float *x, const float *w,
 /** pst_half_enter() - xn = norm(x) for @n rows */
 void pst_half_enter(struct pst_fwd *f, const float *norm, uint32_t n);
 
+/** pst_block_leave() - x *= scale */
+void pst_block_leave(struct pst_fwd *f, float scale, uint32_t n);
+
 /** pst_half_leave() - x += tmp, with the norm and scale that come before */
 void pst_half_leave(struct pst_fwd *f, const float *post_norm, uint32_t n);
 
@@ -179,7 +185,11 @@ void pst_ffn_work(struct pst_fwd *f, struct carve *c, uint64_t rows,
 void pst_ffn_run(struct pst_fwd *f, const struct ffn_item *items, uint32_t nr,
 		 float *y);
 
-/** pst_router() - choose experts and weights for @n tokens */
+/**
+ * pst_router() - choose experts and weights for @n tokens
+ *
+ * Reads f->xe where the block's router has a norm of its own, else f->xn.
+ */
 void pst_router(struct pst_fwd *f, uint32_t layer, uint32_t n);
 
 /**

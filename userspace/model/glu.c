@@ -26,6 +26,23 @@ static void swiglu_oai(const struct pst_kernels *k, float *h, float *u,
 	k->swiglu(h, h, u, n);
 }
 
+/* Gelu in its tanh form, g sigmoid(w) with w = 2 sqrt(2 / pi) (g + c g^3):
+ * silu(w) g / w, and w / g is never less than its factor.
+ */
+#define GELU_2_SQRT_2_PI 1.5957691216057308f
+#define GELU_CUBE	 0.044715f
+
+static void geglu(const struct pst_kernels *k, float *h, float *u, uint32_t n)
+{
+	for (uint32_t i = 0; i < n; i++) {
+		float r = GELU_2_SQRT_2_PI * (1.0f + GELU_CUBE * h[i] * h[i]);
+
+		h[i] *= r;
+		u[i] /= r;
+	}
+	k->swiglu(h, h, u, n);
+}
+
 void pst_glu(const struct pst_fwd *f, float *h, float *u, uint32_t n)
 {
 	switch (f->m->hp.glu) {
@@ -34,6 +51,9 @@ void pst_glu(const struct pst_fwd *f, float *h, float *u, uint32_t n)
 		break;
 	case PST_GLU_SWIGLU_OAI:
 		swiglu_oai(f->k, h, u, n);
+		break;
+	case PST_GLU_GEGLU:
+		geglu(f->k, h, u, n);
 		break;
 	}
 }

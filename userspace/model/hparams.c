@@ -35,6 +35,9 @@ static void read_scaling(struct pst_keys *r, struct pst_rope_params *p)
 			p->scaling = PST_ROPE_SCALE_NONE;
 		else if (s.len == 4 && !memcmp(s.s, "yarn", 4))
 			p->scaling = PST_ROPE_SCALE_YARN;
+		else if (r->arch->rope_factors && s.len == 8 &&
+			 !memcmp(s.s, "longrope", 8))
+			p->scaling = PST_ROPE_SCALE_NONE;
 		else if (s.len != 6 || memcmp(s.s, "linear", 6))
 			pst_keys_unsupported(
 				r, "names a scaling that is not supported");
@@ -231,6 +234,7 @@ static void refuse_variants(struct pst_keys *r)
 	} keys[] = {
 		{ "attention.clamp_kqv", 0.0f },
 		{ "attention.max_alibi_bias", 0.0f },
+		{ "attention.temperature_scale", 0.0f },
 		{ "attn_logit_softcapping", 0.0f },
 		{ "final_logit_softcapping", 0.0f },
 		{ "logit_scale", 1.0f },
@@ -323,6 +327,32 @@ void pst_keys_window(struct pst_keys *r, struct pst_hparams *hp,
 	}
 	for (uint32_t i = 0; i < hp->n_layers; i++)
 		hp->layer[i].window = flags[i] ? window : 0;
+}
+
+void pst_keys_window_rope(struct pst_keys *r, struct pst_hparams *hp,
+			  float base)
+{
+	struct pst_rope_params *p = &hp->rope[1];
+
+	*p = hp->rope[0];
+	p->base = base;
+	if (pst_keys_f32(r, "rope.freq_base_swa", &p->base) && p->base <= 0.0f)
+		pst_keys_fail(r, "is not positive");
+	p->scaling = PST_ROPE_SCALE_NONE;
+	p->factor = 1.0f;
+	hp->nr_ropes = 2;
+	for (uint32_t i = 0; i < hp->n_layers; i++)
+		hp->layer[i].rope = hp->layer[i].window ? 1 : 0;
+}
+
+void pst_keys_moe_step(struct pst_keys *r, struct pst_hparams *hp)
+{
+	uint32_t step = 1;
+
+	pst_keys_u32(r, "interleave_moe_layer_step", 1, PST_MAX_LAYERS, &step);
+	for (uint32_t i = 0; i < hp->n_layers; i++)
+		if ((i + 1) % step)
+			hp->layer[i].ffn = &pst_ffn_dense;
 }
 
 void pst_keys_leading_dense(struct pst_keys *r, struct pst_hparams *hp)

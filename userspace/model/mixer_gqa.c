@@ -2,9 +2,10 @@
 /*
  * Grouped-query attention: query head h reads KV head h / (n_head / n_head_kv).
  * Over all positions or a window of them, with or without rotation, norms of q
- * and k, biases and sinks.
+ * and k, biases and sinks; with keys and values of its own or another block's.
  */
 #include <errno.h>
+#include <math.h>
 #include <string.h>
 
 #include "fwd_priv.h"
@@ -21,7 +22,7 @@ struct job {
 	const struct pst_gqa *w;
 	struct pst_kv *kv;
 	struct work s;
-	uint32_t layer;
+	uint32_t kv_layer; /* where keys and values are */
 	uint32_t pos0; /* position of the batch's first token */
 };
 
@@ -41,6 +42,10 @@ static void bind_qkv(struct pst_binder *b, const struct pst_layer_hp *lh,
 	struct pst_weight *const all[] = { &g->wq, &g->wk, &g->wv };
 	uint32_t n = b->m->hp.n_embd;
 
+	if (lh->kv_back) {
+		pst_bind_mat(b, "attn_q", n, lh->n_head * lh->hd_k, &g->wq);
+		return;
+	}
 	g->wq.n_out = lh->n_head * lh->hd_k;
 	g->wk.n_out = lh->n_head_kv * lh->hd_k;
 	g->wv.n_out = lh->n_head_kv * lh->hd_v;
@@ -50,7 +55,11 @@ static void bind_qkv(struct pst_binder *b, const struct pst_layer_hp *lh,
 	}
 	pst_bind_mat(b, "attn_q", n, g->wq.n_out, &g->wq);
 	pst_bind_mat(b, "attn_k", n, g->wk.n_out, &g->wk);
-	pst_bind_mat(b, "attn_v", n, g->wv.n_out, &g->wv);
+	if (b->m->arch->v_is_k && lh->hd_k == lh->hd_v &&
+	    !pst_bind_has(b, "attn_v.weight"))
+		g->wv.n_out = 0;
+	else
+		pst_bind_mat(b, "attn_v", n, g->wv.n_out, &g->wv);
 	if (b->m->arch->qkv_bias)
 		need_biases(b);
 }
@@ -71,8 +80,10 @@ static void bind(struct pst_binder *b, struct pst_layer *l)
 
 		pst_bind_vec(b, "attn_q_norm.weight",
 			     full ? hd * lh->n_head : hd, need, &g->q_norm);
-		pst_bind_vec(b, "attn_k_norm.weight",
-			     full ? hd * lh->n_head_kv : hd, need, &g->k_norm);
+		if (!lh->kv_back)
+			pst_bind_vec(b, "attn_k_norm.weight",
+				     full ? hd * lh->n_head_kv : hd, need,
+				     &g->k_norm);
 	}
 	if (a->sinks)
 		pst_bind_vec(b, "attn_sinks.weight", lh->n_head, true,
@@ -84,6 +95,8 @@ static void shape(const struct pst_hparams *hp, uint32_t layer,
 {
 	const struct pst_layer_hp *lh = &hp->layer[layer];
 
+	if (lh->kv_back)
+		return;
 	out->heads[PST_KV_K] = lh->n_head_kv;
 	out->width[PST_KV_K] = lh->hd_k;
 	out->heads[PST_KV_V] = lh->n_head_kv;
@@ -120,21 +133,26 @@ static void store_row(const struct job *j, uint8_t *dst, const float *src,
 		j->f->k->f32_to_f16((uint16_t *)(void *)dst, src, n);
 }
 
+/* Each head by itself; @w may be NULL. */
+static void norm_each(const struct job *j, float *x, const float *w,
+		      uint32_t n_head, uint32_t hd)
+{
+	for (uint32_t h = 0; h < n_head; h++)
+		j->f->k->rms_norm(x + (size_t)h * hd, x + (size_t)h * hd, w, hd,
+				  j->f->m->hp.eps);
+}
+
 static void norm_heads(const struct job *j, float *x, const float *w,
 		       uint32_t n_head)
 {
-	const struct pst_hparams *hp = &j->f->m->hp;
 	uint32_t hd = j->lh->hd_k;
 
 	if (!w)
 		return;
-	if (j->f->m->arch->qk_norm == PST_QK_NORM_FULL) {
-		j->f->k->rms_norm(x, x, w, n_head * hd, hp->eps);
-		return;
-	}
-	for (uint32_t h = 0; h < n_head; h++)
-		j->f->k->rms_norm(x + (size_t)h * hd, x + (size_t)h * hd, w, hd,
-				  hp->eps);
+	if (j->f->m->arch->qk_norm == PST_QK_NORM_FULL)
+		j->f->k->rms_norm(x, x, w, n_head * hd, j->f->m->hp.eps);
+	else
+		norm_each(j, x, w, n_head, hd);
 }
 
 static void rotate(const struct job *j, float *x, uint32_t t, uint32_t n_head)
@@ -157,28 +175,75 @@ static void rotate(const struct job *j, float *x, uint32_t t, uint32_t n_head)
 	}
 }
 
-/* One token: norms, rotation, and its key and value into the cache. */
+/* The heads of q or k of one token: norms and rotation. */
+static void prepare_heads(const struct job *j, float *x, const float *norm,
+			  uint32_t t, uint32_t n_head)
+{
+	bool late = j->f->m->arch->qk_norm_late;
+
+	if (!late)
+		norm_heads(j, x, norm, n_head);
+	rotate(j, x, t, n_head);
+	if (late)
+		norm_heads(j, x, norm, n_head);
+	if (j->lh->qk_rms)
+		norm_each(j, x, NULL, n_head, j->lh->hd_k);
+}
+
+/* Long contexts thin out the softmax: q grows with the position. */
+static void heat(const struct job *j, float *q, uint32_t t)
+{
+	const struct pst_hparams *hp = &j->f->m->hp;
+	uint64_t pos = (uint64_t)j->pos0 + t + hp->temp_off;
+	float by = (float)(1.0 + hp->temp_scale *
+					 log1p((double)(pos / hp->temp_len)));
+
+	for (uint32_t i = 0; i < j->lh->n_head * j->lh->hd_k; i++)
+		q[i] *= by;
+}
+
+/* One token's key and value, into the cache. */
+static void keep(const struct job *j, float *k, float *v, uint32_t t)
+{
+	const struct pst_layer_hp *lh = j->lh;
+	uint32_t pos = j->pos0 + t;
+
+	if (!j->w->wv.n_out)
+		memcpy(v, k, (size_t)lh->n_head_kv * lh->hd_k * sizeof(*v));
+	if (j->f->m->arch->v_norm)
+		norm_each(j, v, NULL, lh->n_head_kv, lh->hd_v);
+	prepare_heads(j, k, j->w->k_norm, t, lh->n_head_kv);
+	for (uint32_t h = 0; h < lh->n_head_kv; h++) {
+		store_row(j, pst_kv_at(j->kv, j->kv_layer, PST_KV_K, h, pos),
+			  k + (size_t)h * lh->hd_k, lh->hd_k);
+		store_row(j, pst_kv_at(j->kv, j->kv_layer, PST_KV_V, h, pos),
+			  v + (size_t)h * lh->hd_v, lh->hd_v);
+	}
+}
+
 static void prepare_chunk(void *ctx, uint32_t t, uint32_t worker)
 {
 	const struct job *j = ctx;
 	const struct pst_layer_hp *lh = j->lh;
 	float *q = j->s.q + (size_t)t * lh->n_head * lh->hd_k;
-	float *k = j->s.k + (size_t)t * lh->n_head_kv * lh->hd_k;
-	float *v = j->s.v + (size_t)t * lh->n_head_kv * lh->hd_v;
 
 	(void)worker;
-	norm_heads(j, q, j->w->q_norm, lh->n_head);
-	norm_heads(j, k, j->w->k_norm, lh->n_head_kv);
-	rotate(j, q, t, lh->n_head);
-	rotate(j, k, t, lh->n_head_kv);
-	for (uint32_t h = 0; h < lh->n_head_kv; h++) {
-		uint32_t pos = j->pos0 + t;
+	prepare_heads(j, q, j->w->q_norm, t, lh->n_head);
+	if (lh->q_temp)
+		heat(j, q, t);
+	if (j->w->wk.n_out)
+		keep(j, j->s.k + (size_t)t * lh->n_head_kv * lh->hd_k,
+		     j->s.v + (size_t)t * lh->n_head_kv * lh->hd_v, t);
+}
 
-		store_row(j, pst_kv_at(j->kv, j->layer, PST_KV_K, h, pos),
-			  k + (size_t)h * lh->hd_k, lh->hd_k);
-		store_row(j, pst_kv_at(j->kv, j->layer, PST_KV_V, h, pos),
-			  v + (size_t)h * lh->hd_v, lh->hd_v);
-	}
+/* The oldest position that the token at @pos looks at. */
+static uint32_t first_seen(const struct pst_layer_hp *lh, uint32_t pos)
+{
+	if (!lh->window)
+		return 0;
+	if (lh->chunked)
+		return pos - pos % lh->window;
+	return pos >= lh->window ? pos - lh->window + 1 : 0;
 }
 
 /* One token and one KV head with all query heads that share it. */
@@ -189,7 +254,7 @@ static void attend_chunk(void *ctx, uint32_t chunk, uint32_t worker)
 	struct pst_fwd *f = j->f;
 	uint32_t t = chunk / lh->n_head_kv, kvh = chunk % lh->n_head_kv;
 	uint32_t group = lh->n_head / lh->n_head_kv;
-	uint32_t pos = j->pos0 + t, from = 0;
+	uint32_t pos = j->pos0 + t, from = first_seen(lh, pos);
 	struct pst_kattn a = {
 		.k_stride_bytes = lh->hd_k * pst_kv_elem(j->kv),
 		.v_stride_bytes = lh->hd_v * pst_kv_elem(j->kv),
@@ -199,10 +264,8 @@ static void attend_chunk(void *ctx, uint32_t chunk, uint32_t worker)
 		.scores = f->scores + worker * f->scores_stride,
 	};
 
-	if (lh->window && pos >= lh->window)
-		from = pos - lh->window + 1;
-	a.k = pst_kv_at(j->kv, j->layer, PST_KV_K, kvh, from);
-	a.v = pst_kv_at(j->kv, j->layer, PST_KV_V, kvh, from);
+	a.k = pst_kv_at(j->kv, j->kv_layer, PST_KV_K, kvh, from);
+	a.v = pst_kv_at(j->kv, j->kv_layer, PST_KV_V, kvh, from);
 	a.nr_kv = pos - from + 1;
 	for (uint32_t h = kvh * group; h < (kvh + 1) * group; h++) {
 		a.q = j->s.q + ((size_t)t * lh->n_head + h) * lh->hd_k;
@@ -218,18 +281,25 @@ static void attend_chunk(void *ctx, uint32_t chunk, uint32_t worker)
 
 static void project_qkv(const struct job *j, uint32_t n)
 {
-	struct lin_item items[3] = {
-		{ .w = &j->w->wq, .y = j->s.q },
-		{ .w = &j->w->wk, .y = j->s.k },
-		{ .w = &j->w->wv, .y = j->s.v },
-	};
+	const struct {
+		const struct pst_weight *w;
+		float *y;
+	} all[] = { { &j->w->wq, j->s.q },
+		    { &j->w->wk, j->s.k },
+		    { &j->w->wv, j->s.v } };
+	struct lin_item items[3];
+	uint32_t nr = 0;
 
-	for (int i = 0; i < 3; i++) {
-		items[i].x = &j->f->xn.k;
-		items[i].nr_x = n;
-		items[i].y_stride = items[i].w->n_out;
+	for (size_t i = 0; i < PST_ARRAY_SIZE(all); i++) {
+		if (!all[i].w->n_out)
+			continue;
+		items[nr++] = (struct lin_item){ .w = all[i].w,
+						 .x = &j->f->xn.k,
+						 .nr_x = n,
+						 .y = all[i].y,
+						 .y_stride = all[i].w->n_out };
 	}
-	pst_linear(j->f, items, 3);
+	pst_linear(j->f, items, nr);
 }
 
 static void run(struct pst_fwd *f, const struct pst_fwd_pass *pass,
@@ -240,7 +310,7 @@ static void run(struct pst_fwd *f, const struct pst_fwd_pass *pass,
 			 .lh = &f->m->hp.layer[layer],
 			 .w = &f->m->layers[layer].gqa,
 			 .kv = pass->kv,
-			 .layer = layer,
+			 .kv_layer = layer - f->m->hp.layer[layer].kv_back,
 			 .pos0 = pass->kv->n_used };
 	struct lin_item out = { .w = &j.w->wo,
 				.x = &j.s.att.k,

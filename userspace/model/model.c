@@ -3,25 +3,49 @@
  * A model from its GGUF: family, numbers, tensors; its destruction.
  */
 #include <errno.h>
+#include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include "model_priv.h"
+
+/* "a, b, c": the names of the rows, as many as fit. */
+static void list_archs(char *out, size_t size)
+{
+	static const char more[] = ", ...";
+	const struct pst_arch *a;
+	size_t at = 0;
+
+	for (uint32_t i = 0; (a = pst_arch_at(i)); i++) {
+		const char *name = pst_arch_name(a);
+
+		if (at + strlen(name) + 2 + sizeof(more) > size) {
+			snprintf(out + at, size - at, "%s", more);
+			return;
+		}
+		at += (size_t)snprintf(out + at, size - at, "%s%s",
+				       i ? ", " : "", name);
+	}
+}
 
 static int find_arch(struct pst_model *m, struct pst_diag *diag)
 {
 	const char *path = pst_gguf_file(m->g, 0)->path;
 	struct pst_str name;
+	char known[256];
 
 	if (pst_gguf_get_str(m->g, "general.architecture", &name))
 		return pst_diag_set_at(diag, -EBADMSG, path, UINT64_MAX,
 				       "key general.architecture is missing or "
 				       "no string");
 	m->arch = pst_arch_find(name.s, name.len);
-	if (!m->arch)
-		return pst_diag_set_at(diag, -EBADMSG, path, UINT64_MAX,
-				       "architecture '%.*s' is not supported",
-				       (int)PST_MIN(name.len, 64), name.s);
-	return 0;
+	if (m->arch)
+		return 0;
+	list_archs(known, sizeof(known));
+	return pst_diag_set_at(diag, -EBADMSG, path, UINT64_MAX,
+			       "architecture '%.*s' is not supported; known: "
+			       "%s",
+			       (int)PST_MIN(name.len, 64), name.s, known);
 }
 
 static int alloc_layers(struct pst_model *m, struct pst_diag *diag)

@@ -53,7 +53,8 @@ enum pst_gating {
 /* How gate and up become the input of down; see glu.c. */
 enum pst_glu {
 	PST_GLU_SWIGLU,
-	PST_GLU_SWIGLU_OAI
+	PST_GLU_SWIGLU_OAI,
+	PST_GLU_GEGLU
 };
 
 struct pst_arch;
@@ -97,7 +98,12 @@ struct pst_rope_params {
  * @n_head: query heads, a multiple of @n_head_kv
  * @hd_k: length of a query and key head; @hd_v: of a value head
  * @window: positions that a token sees, itself included; 0: all before it
+ * @chunked: of these, only those of its own run of @window positions
  * @rope: index of pst_hparams.rope, or PST_ROPE_NONE
+ * @qk_rms: heads of q and k are normed without weights after the rotation
+ * @q_temp: q grows with the position, see pst_hparams.temp_scale
+ * @kv_back: so many blocks before is the one whose keys and values are read;
+ *	0: its own
  * @n_ff: width of a dense feed-forward block, 0 when there is none
  */
 struct pst_layer_hp {
@@ -108,7 +114,11 @@ struct pst_layer_hp {
 	uint32_t hd_k;
 	uint32_t hd_v;
 	uint32_t window;
+	bool chunked;
 	uint32_t rope;
+	bool qk_rms;
+	bool q_temp;
+	uint32_t kv_back;
 	uint32_t n_ff;
 };
 
@@ -120,6 +130,9 @@ struct pst_layer_hp {
  * @n_group_used: groups whose experts may be chosen
  * @norm: the chosen experts' weights are made to sum to one
  * @scale: multiplies the weights after that, 1 for none
+ * @logit_scale: multiplies the logits, 0 for none
+ * @by_logits: the choice is made by the logits themselves
+ * @on_input: the weight multiplies what goes into an expert, not what comes out
  */
 struct pst_router_hp {
 	enum pst_gating gating;
@@ -132,6 +145,39 @@ struct pst_router_hp {
 	uint32_t n_group_used;
 	bool norm;
 	float scale;
+	float logit_scale;
+	bool by_logits;
+	bool on_input;
+};
+
+/**
+ * struct pst_mla_hp - multi-head latent attention
+ * @q_rank: width of the compressed query, 0 when it is not compressed
+ * @kv_rank: width of what is remembered instead of keys and values
+ * @hd_nope: part of a key head that is not rotated, unpacked from that
+ * @hd_rope: part that is rotated, one for all heads
+ * @hd_v: length of a value head
+ * @temp_scale: queries of position p are multiplied by
+ *	1 + @temp_scale * log(floor(p / @temp_len) + 1), 0 for not at all
+ * @index_top_k: positions that a token attends to at most, chosen by the
+ *	indexer; 0 without one
+ * @index_heads, @index_hd: heads of the indexer, and their length
+ * @index_rope: how its leading @hd_rope elements are rotated
+ * @index_reused: [n_layers] the block has the choice of the one before it
+ */
+struct pst_mla_hp {
+	uint32_t q_rank;
+	uint32_t kv_rank;
+	uint32_t hd_nope;
+	uint32_t hd_rope;
+	uint32_t hd_v;
+	float temp_scale;
+	uint32_t temp_len;
+	uint32_t index_top_k;
+	uint32_t index_heads;
+	uint32_t index_hd;
+	enum pst_rope_style index_rope;
+	bool index_reused[PST_MAX_LAYERS];
 };
 
 /**
@@ -142,11 +188,14 @@ struct pst_router_hp {
  * @embd_scale: multiplies the embeddings; @residual_scale: what a block adds;
  *	@logit_scale: the logits; each 1 for none
  * @logit_softcap: logits become cap * tanh(logit / cap), 0 for none
+ * @temp_scale, @temp_len, @temp_off: in blocks with q_temp, q is multiplied by
+ *	1 + scale * ln(1 + floor((pos + off) / len))
  * @rope: [nr_ropes]
  * @n_expert: routed experts of a block, 0 for a dense model
  * @n_expert_used: experts per token, 1..@n_expert
  * @n_ff_exp: width of one expert
  * @n_ff_shexp: width of the shared expert of a block with experts, 0 for none
+ * @mla: of blocks with that mixer
  * @layer: [n_layers]
  */
 struct pst_hparams {
@@ -160,6 +209,9 @@ struct pst_hparams {
 	float residual_scale;
 	float logit_scale;
 	float logit_softcap;
+	float temp_scale;
+	uint32_t temp_len;
+	uint32_t temp_off;
 	struct pst_rope_params rope[PST_ROPES];
 	uint32_t nr_ropes;
 	uint32_t n_expert;
@@ -168,6 +220,7 @@ struct pst_hparams {
 	uint32_t n_ff_shexp;
 	struct pst_router_hp router;
 	enum pst_glu glu;
+	struct pst_mla_hp mla;
 	struct pst_layer_hp layer[PST_MAX_LAYERS];
 };
 
@@ -198,6 +251,8 @@ struct pst_weight {
 
 /**
  * struct pst_gqa - the weights of grouped-query attention
+ * @wv: n_out is 0 where the values are the keys before their norm; so is that
+ *	of @wk where another block's keys and values are read
  * @q_norm, @k_norm: [hd_k], or the whole projection; NULL when not there
  * @sinks: [n_head] logits that only weigh in the softmax's sum, or NULL
  */
@@ -209,11 +264,36 @@ struct pst_gqa {
 };
 
 /**
+ * struct pst_mla - the weights of multi-head latent attention
+ * @wq_a, @q_norm: to the compressed query, or nothing
+ * @wq: from that, or from the input, to all heads
+ * @wkv_a, @kv_norm: to what is remembered
+ * @wk_b: of each head, kv_rank rows of hd_nope: the unpacking of its keys,
+ *	turned around
+ * @wv_b: of each head, hd_v rows of kv_rank
+ * @wkv_b: or both in one: of each head, hd_nope + hd_v rows of kv_rank
+ * @ix_q, @ix_k, @ix_w: the indexer's queries, keys, and weights of heads
+ * @ix_norm, @ix_bias: [index_hd], of the norm of its keys
+ */
+struct pst_mla {
+	struct pst_weight wq_a, wq, wkv_a, wk_b, wv_b, wkv_b, wo;
+	const float *q_norm;
+	const float *kv_norm;
+	struct pst_weight ix_q, ix_k, ix_w;
+	const float *ix_norm;
+	const float *ix_bias;
+};
+
+/**
  * struct pst_moe - the weights of a block with experts that every token needs
  * @router: {n_embd, n_expert}
  * @choice_bias: [n_expert], added for the choice only, or NULL
  * @sh_gate, @sh_up, @sh_down: the shared expert; n_out is 0 without one
  * @sh_router: [n_embd]: sigmoid(sh_router . x) multiplies it, or NULL
+ * @router_norm, @expert_norm: [n_embd], norms of what the router and the experts
+ *	read, in place of the block's own; NULL for that
+ * @sh_post_norm, @expert_post_norm: [n_embd], norms of what the shared expert
+ *	and the experts together give, or NULL
  * @fused_gate_up: an expert's part 0 holds gate rows, then up rows
  */
 struct pst_moe {
@@ -221,6 +301,10 @@ struct pst_moe {
 	const float *choice_bias;
 	struct pst_weight sh_gate, sh_up, sh_down;
 	const float *sh_router;
+	const float *router_norm;
+	const float *expert_norm;
+	const float *sh_post_norm;
+	const float *expert_post_norm;
 	bool fused_gate_up;
 };
 
@@ -228,6 +312,7 @@ struct pst_moe {
  * struct pst_layer - one block: what its mixer and its ffn bound
  * @attn_norm, @ffn_norm: [n_embd], before the two halves
  * @attn_post_norm, @ffn_post_norm: after them, before the sum, or NULL
+ * @out_scale: [1] multiplies the residual stream after the block, or NULL
  * @gate, @up, @down: the dense block's matrices, or the shape of one expert's
  *	(data stays NULL: it comes from the store; scale is [n_expert] and bias
  *	[n_expert][n_out] then)
@@ -238,7 +323,9 @@ struct pst_layer {
 	const float *attn_post_norm;
 	const float *ffn_norm;
 	const float *ffn_post_norm;
+	const float *out_scale;
 	union {
+		struct pst_mla mla;
 		struct pst_gqa gqa;
 	};
 	struct pst_weight gate, up, down;
@@ -278,6 +365,8 @@ struct pst_model {
 	struct pst_weight output;
 	const float *output_norm;
 	const float *rope_freqs[PST_ROPES]; /* [n_rot / 2] or NULL */
+	/* For contexts longer than the one trained on, or NULL for the same. */
+	const float *rope_freqs_long[PST_ROPES];
 	uint32_t widest; /* longest row of any matrix, in weights */
 
 	struct pst_trunk_ref *refs;

@@ -23,6 +23,9 @@ struct pst_binder;
  * @rope: which elements form a rotated pair
  * @qk_norm: RMS norm on q and k: none, per head, or over the whole projection
  * @qk_norm_need: whether the norm's tensors must be there; 0 stands for yes
+ * @qk_norm_late: the norm comes after the rotation
+ * @v_norm: value heads are normed too, without weights
+ * @v_is_k: a block without attn_v takes its keys, before their norm, as values
  * @qkv_bias: attn_{q,k,v}.bias must be there (elsewhere they are optional)
  * @sinks: attn_sinks must be there
  * @experts: whether blocks have routed experts
@@ -35,9 +38,15 @@ struct pst_binder;
  * @shared_expert: blocks with experts have a shared one where the keys give it
  *	a width
  * @shared_gated: ffn_gate_inp_shexp weighs it
+ * @dense_beside: the shared expert is a dense block's tensors; it, the experts
+ *	and the router have norms of their own
  * @groups: experts may be chosen by groups
  * @nextn: the file may end in prediction blocks, which are left out
  * @glu: what joins gate and up
+ * @ffn_fused: without ffn_gate, ffn_up holds the rows of gate, then of up
+ * @rope_factors: rope_factors_short and _long divide the angles where the file
+ *	has them
+ * @out_scale: blocks may have a layer_output_scale
  * @ffn_norm: name of the norm before the feed-forward half; NULL: "ffn_norm"
  * @attn_post_norm, @ffn_post_norm: norms after the two halves; NULL: none
  * @reads: names of keys that @keys computes with: they are refused in other
@@ -51,6 +60,9 @@ struct pst_arch {
 	enum pst_rope_style rope;
 	enum pst_qk_norm qk_norm;
 	enum pst_need qk_norm_need;
+	bool qk_norm_late;
+	bool v_norm;
+	bool v_is_k;
 	bool qkv_bias;
 	bool sinks;
 	enum pst_experts experts;
@@ -61,9 +73,13 @@ struct pst_arch {
 	bool norm_topk;
 	bool shared_expert;
 	bool shared_gated;
+	bool dense_beside;
 	bool groups;
 	bool nextn;
 	enum pst_glu glu;
+	bool ffn_fused;
+	bool rope_factors;
+	bool out_scale;
 	const char *ffn_norm;
 	const char *attn_post_norm;
 	const char *ffn_post_norm;
@@ -141,6 +157,18 @@ bool pst_keys_bool(struct pst_keys *r, const char *name, bool *out);
 void pst_keys_window(struct pst_keys *r, struct pst_hparams *hp,
 		     uint32_t period);
 
+/**
+ * pst_keys_window_rope() - blocks with a window rotate by a base of their own
+ * @base: when the file has no rope.freq_base_swa
+ *
+ * No scaling is applied to it.
+ */
+void pst_keys_window_rope(struct pst_keys *r, struct pst_hparams *hp,
+			  float base);
+
+/** pst_keys_moe_step() - interleave_moe_layer_step: one in so many has experts */
+void pst_keys_moe_step(struct pst_keys *r, struct pst_hparams *hp);
+
 /** pst_keys_leading_dense() - the first blocks have no experts */
 void pst_keys_leading_dense(struct pst_keys *r, struct pst_hparams *hp);
 
@@ -190,6 +218,20 @@ bool pst_bind_vec(struct pst_binder *b, const char *name, uint64_t n,
  */
 void pst_bind_mat(struct pst_binder *b, const char *name, uint32_t n_in,
 		  uint32_t n_out, struct pst_weight *w);
+
+/** pst_bind_bare() - the same without scale and bias */
+void pst_bind_bare(struct pst_binder *b, const char *name, uint32_t n_in,
+		   uint32_t n_out, struct pst_weight *w);
+
+/**
+ * pst_bind_stack() - matrices in one tensor
+ * @ne: inputs and outputs of each, how many
+ * @w: gets the rows of all
+ *
+ * blk.N.<name>.weight with optional .scale.
+ */
+void pst_bind_stack(struct pst_binder *b, const char *name,
+		    const uint32_t ne[3], struct pst_weight *w);
 
 /**
  * pst_bind_split() - one matrix whose rows are those of several
@@ -246,6 +288,7 @@ struct pst_ffn {
 		   uint32_t layer, struct pst_diag *diag);
 };
 
+extern const struct pst_mixer pst_mixer_mla;
 extern const struct pst_mixer pst_mixer_gqa;
 extern const struct pst_ffn pst_ffn_dense;
 extern const struct pst_ffn pst_ffn_moe;

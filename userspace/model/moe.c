@@ -39,6 +39,12 @@ static void bind_shared(struct pst_binder *b, struct pst_moe *m)
 
 	if (!ff)
 		return;
+	if (b->m->arch->dense_beside) {
+		pst_bind_mat(b, "ffn_gate", n, ff, &m->sh_gate);
+		pst_bind_mat(b, "ffn_up", n, ff, &m->sh_up);
+		pst_bind_mat(b, "ffn_down", ff, n, &m->sh_down);
+		return;
+	}
 	pst_bind_mat(b, "ffn_gate_shexp", n, ff, &m->sh_gate);
 	pst_bind_mat(b, "ffn_up_shexp", n, ff, &m->sh_up);
 	pst_bind_mat(b, "ffn_down_shexp", ff, n, &m->sh_down);
@@ -47,12 +53,29 @@ static void bind_shared(struct pst_binder *b, struct pst_moe *m)
 			     &m->sh_router);
 }
 
+/* The router; the scale of one with a norm of its own is that norm's weight. */
+static void bind_router(struct pst_binder *b, struct pst_moe *m)
+{
+	uint32_t n = b->m->hp.n_embd;
+
+	if (!b->m->arch->dense_beside) {
+		pst_bind_mat(b, "ffn_gate_inp", n, b->m->hp.n_expert,
+			     &m->router);
+		return;
+	}
+	pst_bind_bare(b, "ffn_gate_inp", n, b->m->hp.n_expert, &m->router);
+	pst_bind_vec(b, "ffn_gate_inp.scale", n, true, &m->router_norm);
+	pst_bind_vec(b, "pre_ffw_norm_2.weight", n, true, &m->expert_norm);
+	pst_bind_vec(b, "post_ffw_norm_1.weight", n, true, &m->sh_post_norm);
+	pst_bind_vec(b, "post_ffw_norm_2.weight", n, true,
+		     &m->expert_post_norm);
+}
+
 static void bind(struct pst_binder *b, struct pst_layer *l)
 {
 	const struct pst_hparams *hp = &b->m->hp;
 
-	pst_bind_mat(b, "ffn_gate_inp", hp->n_embd, hp->n_expert,
-		     &l->moe.router);
+	bind_router(b, &l->moe);
 	if (hp->router.bias != PST_NEVER)
 		pst_bind_vec(b, "exp_probs_b.bias", hp->n_expert,
 			     hp->router.bias == PST_REQUIRED,
@@ -124,23 +147,47 @@ static void make_item(const struct pst_fwd *f, const struct pst_layer *l,
 	}
 	it->row = f->first[e->expert];
 	it->nr = f->first[e->expert + 1] - it->row;
-	it->idx = f->tok_of + it->row;
+	if (f->m->hp.router.on_input) {
+		it->x = pst_act_row(&f->xe, it->row);
+		it->idx = NULL;
+	} else {
+		it->x = f->xe.k;
+		it->idx = f->tok_of + it->row;
+	}
 }
 
-/* tmp = the shared expert, or zero. */
+/* What the experts read, in front of the rest of f->work. */
+static void lay_out_inputs(struct pst_fwd *f, struct carve *c)
+{
+	const struct pst_hparams *hp = &f->m->hp;
+
+	if (hp->router.on_input)
+		pst_carve_act(c, &f->xe, f->n_pairs, hp->n_embd);
+	else if (f->m->arch->dense_beside)
+		pst_carve_act(c, &f->xe, f->n_batch, hp->n_embd);
+	else
+		f->xe = f->xn;
+}
+
+/* tmp = the shared expert, where there is one. */
 static void run_shared(struct pst_fwd *f, const struct pst_layer *l, uint32_t n)
 {
 	const struct pst_moe *m = &l->moe;
 	struct carve c = { .base = f->work };
-	struct ffn_item it = {
-		.gate = m->sh_gate, .up = m->sh_up, .down = m->sh_down, .nr = n
-	};
+	struct ffn_item it = { .gate = m->sh_gate,
+			       .up = m->sh_up,
+			       .down = m->sh_down,
+			       .x = f->xn.k,
+			       .nr = n };
+	uint64_t start;
 
+	lay_out_inputs(f, &c);
+	start = c.at;
 	if (m->sh_gate.n_out) {
 		pst_ffn_work(f, &c, f->n_batch, m->sh_gate.n_out);
 		pst_ffn_run(f, &it, 1, f->tmp);
 	}
-	c.at = 0;
+	c.at = start;
 	pst_ffn_work(f, &c, f->n_pairs, l->gate.n_out);
 }
 
@@ -176,10 +223,33 @@ static float shared_weight(const struct pst_fwd *f, const float *w, uint32_t t)
 	return (float)(1.0 / (1.0 + exp(-sum)));
 }
 
+struct weigh_job {
+	struct pst_fwd *f;
+	bool q8;
+};
+
 struct combine_job {
 	struct pst_fwd *f;
 	const struct pst_moe *m;
 };
+
+/* The experts' sum has a norm: it is made in the first one's row. */
+static void add_normed(const struct combine_job *j, uint32_t t, float *sum)
+{
+	struct pst_fwd *f = j->f;
+	const struct pst_hparams *hp = &f->m->hp;
+	size_t at = (size_t)t * f->n_used;
+	float *acc = f->contrib + (size_t)f->pair_of[at] * hp->n_embd;
+
+	for (uint32_t i = 0; i < hp->n_embd; i++)
+		acc[i] *= f->sel_w[at];
+	for (uint32_t r = 1; r < f->n_used; r++)
+		f->k->axpy(acc, f->sel_w[at + r],
+			   f->contrib + (size_t)f->pair_of[at + r] * hp->n_embd,
+			   hp->n_embd);
+	f->k->rms_norm(acc, acc, j->m->expert_post_norm, hp->n_embd, hp->eps);
+	f->k->add(sum, acc, hp->n_embd);
+}
 
 static void combine_chunk(void *ctx, uint32_t t, uint32_t worker)
 {
@@ -188,6 +258,7 @@ static void combine_chunk(void *ctx, uint32_t t, uint32_t worker)
 	const struct pst_hparams *hp = &f->m->hp;
 	size_t at = (size_t)t * f->n_used;
 	float *sum = f->tmp + (size_t)t * hp->n_embd;
+	bool on_output = !hp->router.on_input;
 
 	(void)worker;
 	if (!j->m->sh_gate.n_out) {
@@ -198,8 +269,13 @@ static void combine_chunk(void *ctx, uint32_t t, uint32_t worker)
 		for (uint32_t i = 0; i < hp->n_embd; i++)
 			sum[i] *= w;
 	}
-	for (uint32_t r = 0; r < f->n_used; r++)
-		f->k->axpy(sum, f->sel_w[at + r],
+	if (j->m->sh_post_norm)
+		f->k->rms_norm(sum, sum, j->m->sh_post_norm, hp->n_embd,
+			       hp->eps);
+	if (j->m->expert_post_norm)
+		add_normed(j, t, sum);
+	for (uint32_t r = 0; !j->m->expert_post_norm && r < f->n_used; r++)
+		f->k->axpy(sum, on_output ? f->sel_w[at + r] : 1.0f,
 			   f->contrib + (size_t)f->pair_of[at + r] * hp->n_embd,
 			   hp->n_embd);
 }
@@ -211,21 +287,66 @@ static uint64_t work_bytes(const struct pst_fwd *f, uint32_t layer)
 	struct pst_fwd sizes = *f;
 
 	(void)layer;
+	lay_out_inputs(&sizes, &own);
+	shared = own;
 	pst_ffn_work(&sizes, &own, f->n_pairs, hp->n_ff_exp);
 	pst_ffn_work(&sizes, &shared, f->n_batch, hp->n_ff_shexp);
 	return PST_MAX(own.at, shared.at);
 }
 
+/* A token's input times the weight of each of its experts. */
+static void weigh_chunk(void *ctx, uint32_t t, uint32_t worker)
+{
+	const struct weigh_job *j = ctx;
+	struct pst_fwd *f = j->f;
+	uint32_t n = f->m->hp.n_embd;
+	const float *x = f->xn.f32 + t * f->xn.stride;
+
+	(void)worker;
+	for (uint32_t r = 0; r < f->n_used; r++) {
+		size_t at = (size_t)t * f->n_used + r, row = f->pair_of[at];
+		float *y = f->xe.f32 + row * f->xe.stride;
+		size_t b = row * (f->xe.stride / PST_K_QBLOCK);
+
+		for (uint32_t i = 0; i < n; i++)
+			y[i] = f->sel_w[at] * x[i];
+		if (j->q8)
+			f->k->quantize(f->xe.q8 + row * f->xe.stride,
+				       f->xe.d + b, f->xe.sum + b, y, n);
+	}
+}
+
+/* f->xe where it is not f->xn. */
+static void make_inputs(struct pst_fwd *f, const struct pst_layer *l,
+			uint32_t n)
+{
+	struct weigh_job j = { .f = f,
+			       .q8 = pst_needs_q8(f, &l->gate) ||
+				     pst_needs_q8(f, &l->up) };
+
+	if (l->moe.expert_norm)
+		pst_norm_quantize(f, f->x, l->moe.expert_norm, &f->xe, n, j.q8);
+	if (f->m->hp.router.on_input)
+		pst_pool_run(f->pool, weigh_chunk, &j, n);
+}
+
 static int run(struct pst_fwd *f, const struct pst_fwd_pass *pass,
 	       uint32_t layer, struct pst_diag *diag)
 {
-	struct combine_job c = { .f = f, .m = &f->m->layers[layer].moe };
+	const struct pst_layer *l = &f->m->layers[layer];
+	struct combine_job c = { .f = f, .m = &l->moe };
+	struct carve inputs = { .base = f->work };
 	uint32_t n = pass->n, nr_ids;
 	int rc;
 
+	lay_out_inputs(f, &inputs);
+	if (l->moe.router_norm)
+		pst_norm_quantize(f, f->x, l->moe.router_norm, &f->xe, n,
+				  pst_needs_q8(f, &l->moe.router));
 	pst_router(f, layer, n);
 	pst_observe_route(f, layer, n);
 	nr_ids = group_by_expert(f, n);
+	make_inputs(f, l, n);
 	pst_store_route(f->store, &(struct pst_policy_route){
 					  .layer = layer,
 					  .ids = f->sel,

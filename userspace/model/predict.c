@@ -83,6 +83,23 @@ static uint32_t guess_token(struct pst_fwd *f, const float *bias,
 	return nr;
 }
 
+/* Where the choice is forced, its guess is too; the router has run in vain. */
+static uint32_t foreseen(struct pst_fwd *f, struct predict_said *said)
+{
+	struct predict *p = &f->predict;
+	struct pst_route_choice c = { .layer = said->layer,
+				      .first_pos = f->w.first_pos,
+				      .nr_tokens = 1,
+				      .nr_used = f->m->hp.n_expert_used,
+				      .nr_experts = f->m->hp.n_expert,
+				      .ids = said->ids };
+
+	said->nr = f->observer->foresee(f->observer->ctx, &c);
+	memset(said->bucket, PREDICT_BUCKETS - 1, said->nr);
+	memcpy(p->ids, said->ids, said->nr * sizeof(*p->ids));
+	return said->nr;
+}
+
 /* Several tokens: whatever one of them would take, in file order. */
 static uint32_t guess_union(struct pst_fwd *f)
 {
@@ -115,7 +132,8 @@ static void run_router(struct pst_fwd *f, uint32_t layer, uint32_t first,
 				 .y = f->predict.logits,
 				 .y_stride = hp->n_expert };
 
-	pst_norm_quantize(f, f->x + (size_t)first * hp->n_embd, l->ffn_norm,
+	pst_norm_quantize(f, f->x + (size_t)first * hp->n_embd,
+			  l->moe.router_norm ? l->moe.router_norm : l->ffn_norm,
 			  &f->out, nr, pst_needs_q8(f, &l->moe.router));
 	pst_linear(f, &item, 1);
 }
@@ -139,18 +157,20 @@ static uint32_t guess(struct pst_fwd *f, uint32_t layer, uint32_t n,
 {
 	const float *bias = f->m->layers[layer].moe.choice_bias;
 	struct predict *p = &f->predict;
+	uint32_t nr;
 
 	if (n == 1) {
 		run_router(f, layer, 0, 1);
 		said->layer = layer;
-		return guess_token(f, bias, said);
+		nr = guess_token(f, bias, said);
+		return f->observer && f->observer->foresee ? foreseen(f, said)
+							   : nr;
 	}
 	if (p->whole)
 		return guess_all(f);
 	memset(p->taken, 0, f->m->hp.n_expert * sizeof(*p->taken));
 	for (uint32_t t = 0; t < n; t += LOGITS_GROUP) {
-		uint32_t nr = PST_MIN(LOGITS_GROUP, n - t);
-
+		nr = PST_MIN(LOGITS_GROUP, n - t);
 		run_router(f, layer, t, nr);
 		mark_taken(f, bias, nr);
 	}

@@ -2,7 +2,7 @@
 /*
  * What surrounds the halves of a block: the norm before, and the sum into the
  * residual stream after, with the norm and the scale that a family puts in
- * front of it.
+ * front of it; and the scale of the stream after a block.
  */
 #include "fwd_priv.h"
 
@@ -43,4 +43,27 @@ void pst_half_leave(struct pst_fwd *f, const float *post_norm, uint32_t n)
 	struct leave_job j = { .f = f, .post_norm = post_norm };
 
 	pst_pool_run(f->pool, leave_chunk, &j, n);
+}
+
+struct scale_job {
+	struct pst_fwd *f;
+	float scale;
+};
+
+static void scale_chunk(void *ctx, uint32_t t, uint32_t worker)
+{
+	const struct scale_job *j = ctx;
+	uint32_t n = j->f->m->hp.n_embd;
+	float *x = j->f->x + (size_t)t * n;
+
+	(void)worker;
+	for (uint32_t i = 0; i < n; i++)
+		x[i] *= j->scale;
+}
+
+void pst_block_leave(struct pst_fwd *f, float scale, uint32_t n)
+{
+	struct scale_job j = { .f = f, .scale = scale };
+
+	pst_pool_run(f->pool, scale_chunk, &j, n);
 }

@@ -130,9 +130,16 @@ void pst_router_scores(const struct pst_fwd *f, const float *bias, float *p,
 		       float *s)
 {
 	const struct pst_hparams *hp = &f->m->hp;
+	const struct pst_router_hp *rp = &hp->router;
 
+	for (uint32_t e = 0; rp->logit_scale != 0.0f && e < hp->n_expert; e++)
+		p[e] *= rp->logit_scale;
+	/* A sigmoid that is 1 for several logits would make ties of them. */
+	if (rp->by_logits)
+		memcpy(s, p, hp->n_expert * sizeof(*s));
 	score(f, p, hp->n_expert);
-	memcpy(s, p, hp->n_expert * sizeof(*s));
+	if (!rp->by_logits)
+		memcpy(s, p, hp->n_expert * sizeof(*s));
 	if (bias)
 		f->k->add(s, bias, hp->n_expert);
 	if (hp->router.n_group > 1)
@@ -164,7 +171,7 @@ void pst_router(struct pst_fwd *f, uint32_t layer, uint32_t n)
 	const struct pst_moe *m = &f->m->layers[layer].moe;
 	struct route_job j = { .f = f, .bias = m->choice_bias };
 	struct lin_item item = { .w = &m->router,
-				 .x = &f->xn.k,
+				 .x = m->router_norm ? &f->xe.k : &f->xn.k,
 				 .nr_x = n,
 				 .y = f->router,
 				 .y_stride = f->m->hp.n_expert };

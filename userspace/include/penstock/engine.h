@@ -22,6 +22,11 @@ struct pst_engine;
 struct pst_session;
 struct pst_observer;
 
+/* Reads in flight by default: beyond it a single drive gets no faster, and some
+ * get slower (Documentation/bench/iobench.rst).
+ */
+#define PST_ENGINE_QUEUE_DEPTH 16
+
 enum pst_engine_io {
 	PST_ENGINE_IO_AUTO, /* io_uring, else pread, said in the log */
 	PST_ENGINE_IO_URING, /* io_uring or fail */
@@ -83,7 +88,7 @@ enum pst_numa {
  * @batch_size: tokens per prefill chunk; 0: up to 512, as memory allows, or
  *	more where that saves passes over the experts for @prompt_tokens
  * @prompt_tokens: how long the first prompt will be, about; 0: unknown
- * @queue_depth: reads in flight; 0: 64
+ * @queue_depth: reads in flight; 0: PST_ENGINE_QUEUE_DEPTH
  * @split_bytes: longer reads are split, a multiple of 4 KiB; 0: 1 MiB
  * @io: backend; @direct: O_DIRECT
  * @resident: load every expert at open, stream nothing
@@ -317,6 +322,18 @@ uint32_t pst_session_nr_tokens(const struct pst_session *s);
  * says how many tokens are left, @n or none.
  */
 void pst_session_truncate(struct pst_session *s, uint32_t n);
+
+/**
+ * pst_engine_idle() - the caller waits for something else than the engine
+ *
+ * To be called again and again while there is nothing to compute: the cache
+ * goes on to be filled with what an earlier run held, and memory is given when
+ * others need it.  Blocks for one read at most.
+ *
+ * Return: true while it wants to be called again at once; else ten times a
+ * second are enough.
+ */
+bool pst_engine_idle(struct pst_engine *e);
 
 /**
  * struct pst_eval - append tokens and compute

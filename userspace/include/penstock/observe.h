@@ -83,6 +83,9 @@ struct pst_pass_sample {
  * struct pst_observer - the hooks; each may be NULL
  * @choose: overwrites ids and weights, packed as [nr_tokens][n]; returns n,
  *	1..nr_used.  Comes before route() of the same layer.
+ * @foresee: stands in for the predictor of a decoded token's experts where
+ *	choose() makes the choice: overwrites ids, [nr_used], of a layer that has
+ *	not come yet; returns how many, 0..nr_used
  * @route: the router's choice, or what choose() made of it
  * @layer: after a layer
  * @pass: after a pass that succeeded
@@ -90,6 +93,7 @@ struct pst_pass_sample {
 struct pst_observer {
 	void *ctx;
 	uint32_t (*choose)(void *ctx, const struct pst_route_choice *c);
+	uint32_t (*foresee)(void *ctx, const struct pst_route_choice *c);
 	void (*route)(void *ctx, const struct pst_route_sample *r);
 	void (*layer)(void *ctx, uint32_t layer,
 		      const struct pst_layer_sample *s);

@@ -1,0 +1,22 @@
+// SPDX-License-Identifier: MIT
+/*
+ * ERNIE 4.5 with experts: chosen by softmax and bias, a shared one is added,
+ * the first blocks are dense.
+ */
+#include "arch_rows.h"
+
+static void read_keys(struct pst_keys *r, struct pst_hparams *hp)
+{
+	pst_keys_moe_step(r, hp);
+	pst_keys_leading_dense(r, hp);
+}
+
+const struct pst_arch pst_arch_ernie45_moe = {
+	.name = "ernie4_5-moe",
+	.rope = PST_ROPE_NORM,
+	.experts = PST_EXPERTS_ALWAYS,
+	.choice_bias = PST_OPTIONAL,
+	.norm_topk = true,
+	.shared_expert = true,
+	.keys = read_keys,
+};

@@ -1,0 +1,447 @@
+// SPDX-License-Identifier: MIT
+/*
+ * Multi-head latent attention (DeepSeek-V2 report, section 2.1).  Of a position
+ * one vector is remembered: c, from which each head's key and value could be
+ * unpacked, and a rotated part of the key that the heads share.  Here nothing
+ * is unpacked: k_h = K_h c, so q_h . k_h = (K_h^T q_h) . c, and the sum over
+ * values is V_h (sum p c).  So each head attends to the same rows, as long as
+ * c and the rotated part, with their beginning as values.
+ */
+#include <errno.h>
+#include <math.h>
+#include <string.h>
+
+#include "mla.h"
+
+/* Tokens whose absorbed queries exist at a time, and where rows of the cache
+ * are gathered for each token: the numbers do not depend on it.
+ */
+#define SLICE	     64
+#define SLICE_SPARSE 8
+/* Heads of one chunk: they read the same rows. */
+#define CHUNK_HEADS 4
+
+static void bind_unpack(struct pst_binder *b, struct pst_mla *w)
+{
+	static const char *const biases[] = { "attn_kv_b.bias", "attn_k_b.bias",
+					      "attn_v_b.bias" };
+	const struct pst_mla_hp *p = &b->m->hp.mla;
+	uint32_t heads = b->m->hp.layer[b->layer].n_head;
+
+	for (size_t i = 0; i < PST_ARRAY_SIZE(biases); i++)
+		if (pst_bind_has(b, biases[i]))
+			pst_bind_fail(b, -ENOTSUP, "is not supported");
+	if (pst_bind_has(b, "attn_kv_b.weight")) {
+		pst_bind_mat(b, "attn_kv_b", p->kv_rank,
+			     heads * (p->hd_nope + p->hd_v), &w->wkv_b);
+		return;
+	}
+	pst_bind_stack(b, "attn_k_b",
+		       (uint32_t[]){ p->hd_nope, p->kv_rank, heads }, &w->wk_b);
+	pst_bind_stack(b, "attn_v_b",
+		       (uint32_t[]){ p->kv_rank, p->hd_v, heads }, &w->wv_b);
+}
+
+static void bind(struct pst_binder *b, struct pst_layer *l)
+{
+	const struct pst_hparams *hp = &b->m->hp;
+	const struct pst_mla_hp *p = &hp->mla;
+	uint32_t heads = hp->layer[b->layer].n_head, n = hp->n_embd;
+	struct pst_mla *w = &l->mla;
+
+	if (p->q_rank) {
+		pst_bind_mat(b, "attn_q_a", n, p->q_rank, &w->wq_a);
+		pst_bind_vec(b, "attn_q_a_norm.weight", p->q_rank, true,
+			     &w->q_norm);
+	}
+	pst_bind_mat(b, p->q_rank ? "attn_q_b" : "attn_q",
+		     p->q_rank ? p->q_rank : n,
+		     heads * (p->hd_nope + p->hd_rope), &w->wq);
+	pst_bind_mat(b, "attn_kv_a_mqa", n, p->kv_rank + p->hd_rope, &w->wkv_a);
+	pst_bind_vec(b, "attn_kv_a_norm.weight", p->kv_rank, true, &w->kv_norm);
+	bind_unpack(b, w);
+	pst_bind_mat(b, "attn_output", heads * p->hd_v, n, &w->wo);
+	if (p->index_top_k)
+		pst_mla_index_bind(b, w);
+}
+
+static void shape(const struct pst_hparams *hp, uint32_t layer,
+		  struct pst_kv_shape *out)
+{
+	const struct pst_mla_hp *p = &hp->mla;
+
+	out->heads[PST_KV_K] = 1;
+	out->width[PST_KV_K] = p->kv_rank + p->hd_rope;
+	if (p->index_top_k && !p->index_reused[layer]) {
+		out->heads[PST_KV_INDEX] = 1;
+		out->width[PST_KV_INDEX] = p->index_hd;
+	}
+}
+
+static uint32_t slice_of(const struct pst_mla_hp *p)
+{
+	return p->index_top_k ? SLICE_SPARSE : SLICE;
+}
+
+static void lay_out(const struct pst_fwd *f, uint32_t layer, struct carve *c,
+		    struct mla_work *s)
+{
+	const struct pst_mla_hp *p = &f->m->hp.mla;
+	uint64_t n = f->n_batch, heads = f->m->hp.layer[layer].n_head;
+	uint64_t width = p->kv_rank + p->hd_rope;
+	uint64_t slice = PST_MIN(n, slice_of(p));
+
+	pst_carve_act(c, &s->qa, n, p->q_rank);
+	s->q = pst_carve(c, n * heads * (p->hd_nope + p->hd_rope),
+			 sizeof(float));
+	s->ckv = pst_carve(c, n * width, sizeof(float));
+	pst_carve_act(c, &s->att, n, heads * p->hd_v);
+	pst_carve_act(c, &s->nope, slice * heads, p->hd_nope);
+	s->query = pst_carve(c, slice * heads * width, sizeof(float));
+	pst_carve_act(c, &s->sum, slice * heads, p->kv_rank);
+	if (p->index_top_k < f->n_ctx) /* else none is left out */
+		s->rows = pst_carve(c, slice * p->index_top_k * width,
+				    sizeof(float));
+	if (p->index_top_k)
+		pst_mla_index_work(f, c, &s->index);
+}
+
+static uint64_t work_bytes(const struct pst_fwd *f, uint32_t layer)
+{
+	struct carve c = { 0 };
+	struct mla_work s;
+
+	lay_out(f, layer, &c, &s);
+	return c.at;
+}
+
+void pst_mla_store(const struct mla_job *j, uint32_t stream, uint32_t pos,
+		   const float *src, uint32_t n)
+{
+	uint8_t *dst = pst_kv_at(j->kv, j->layer, stream, 0, pos);
+
+	if (j->kv->type == PST_KV_F32)
+		memcpy(dst, src, n * sizeof(*src));
+	else
+		j->f->k->f32_to_f16((uint16_t *)(void *)dst, src, n);
+}
+
+/* The quantised form of one row. */
+static void quantize_row(const struct mla_job *j, struct act *a, size_t row,
+			 uint32_t width)
+{
+	size_t b = row * (a->stride / PST_K_QBLOCK);
+
+	j->f->k->quantize(a->q8 + row * a->stride, a->d + b, a->sum + b,
+			  a->f32 + row * a->stride, width);
+}
+
+static void rotate(const struct mla_job *j, float *x, uint32_t t)
+{
+	const struct pst_rope_params *r = &j->f->m->hp.rope[0];
+	const float *cs = j->f->cs[0] + (size_t)t * r->n_rot;
+
+	if (r->style == PST_ROPE_NORM)
+		j->f->k->rope_norm(x, cs, r->n_rot);
+	else
+		j->f->k->rope_neox(x, cs, r->n_rot);
+}
+
+/* One token: what is remembered of it, and its compressed query. */
+static void compress_chunk(void *ctx, uint32_t t, uint32_t worker)
+{
+	struct mla_job *j = ctx;
+	const struct pst_mla_hp *p = j->p;
+	uint32_t width = p->kv_rank + p->hd_rope;
+	float *c = j->s.ckv + (size_t)t * width;
+	float *qa = j->s.qa.f32 + t * j->s.qa.stride;
+	float eps = j->f->m->hp.eps;
+
+	(void)worker;
+	j->f->k->rms_norm(c, c, j->w->kv_norm, p->kv_rank, eps);
+	rotate(j, c + p->kv_rank, t);
+	pst_mla_store(j, PST_KV_K, j->pos0 + t, c, width);
+	if (!p->q_rank)
+		return;
+	j->f->k->rms_norm(qa, qa, j->w->q_norm, p->q_rank, eps);
+	if (p->q_rank % PST_K_QBLOCK == 0)
+		quantize_row(j, &j->s.qa, t, p->q_rank);
+}
+
+static void project(struct mla_job *j)
+{
+	struct lin_item items[2] = {
+		{ .w = &j->w->wkv_a,
+		  .y = j->s.ckv,
+		  .y_stride = j->w->wkv_a.n_out },
+		{ .w = &j->w->wq, .y = j->s.q, .y_stride = j->w->wq.n_out }
+	};
+
+	if (j->p->q_rank) {
+		items[1].w = &j->w->wq_a;
+		items[1].y = j->s.qa.f32;
+		items[1].y_stride = j->s.qa.stride;
+	}
+	for (int i = 0; i < 2; i++) {
+		items[i].x = &j->f->xn.k;
+		items[i].nr_x = j->n;
+	}
+	pst_linear(j->f, items, 2);
+	pst_pool_run(j->f->pool, compress_chunk, j, j->n);
+	if (!j->p->q_rank)
+		return;
+	items[1] = (struct lin_item){ .w = &j->w->wq,
+				      .x = &j->s.qa.k,
+				      .nr_x = j->n,
+				      .y = j->s.q,
+				      .y_stride = j->w->wq.n_out };
+	pst_linear(j->f, &items[1], 1);
+}
+
+static float *query_of(const struct mla_job *j, uint32_t i, uint32_t head)
+{
+	return j->s.query +
+	       ((size_t)i * j->n_head + head) * (j->p->kv_rank + j->p->hd_rope);
+}
+
+static const float *head_of(const struct mla_job *j, uint32_t i, uint32_t head)
+{
+	return j->s.q + ((size_t)(j->first + i) * j->n_head + head) *
+				(j->p->hd_nope + j->p->hd_rope);
+}
+
+/* The rows of the cache that a token of the slice attends to, in one piece. */
+static void gather(struct mla_job *j, uint32_t i)
+{
+	uint32_t t = j->first + i, k = j->p->index_top_k;
+	const uint32_t *pos = j->f->picked + (size_t)t * k;
+	size_t bytes = (j->p->kv_rank + j->p->hd_rope) * pst_kv_elem(j->kv);
+
+	for (uint32_t r = 0; r < k; r++)
+		memcpy(j->s.rows + ((size_t)i * k + r) * bytes,
+		       pst_kv_at(j->kv, j->layer, PST_KV_K, 0, pos[r]), bytes);
+}
+
+/* One token of the slice: the rotated ends of its queries, and their rest as
+ * a product wants it.
+ */
+static void prepare_chunk(void *ctx, uint32_t i, uint32_t worker)
+{
+	struct mla_job *j = ctx;
+	const struct pst_mla_hp *p = j->p;
+	bool q8 = j->w->wk_b.data && pst_needs_q8(j->f, &j->w->wk_b);
+
+	(void)worker;
+	for (uint32_t h = 0; h < j->n_head; h++) {
+		size_t row = (size_t)i * j->n_head + h;
+		const float *q = head_of(j, i, h);
+		float *end = query_of(j, i, h) + p->kv_rank;
+
+		memcpy(end, q + p->hd_nope, p->hd_rope * sizeof(*q));
+		rotate(j, end, j->first + i);
+		memcpy(j->s.nope.f32 + row * j->s.nope.stride, q,
+		       p->hd_nope * sizeof(*q));
+		if (q8)
+			quantize_row(j, &j->s.nope, row, p->hd_nope);
+	}
+	if (pst_mla_is_sparse(p, j->pos0 + j->first + i))
+		gather(j, i);
+}
+
+static uint32_t slice_len(const struct mla_job *j)
+{
+	return PST_MIN(slice_of(j->p), j->n - j->first);
+}
+
+/* One head of a matrix of heads, times its rows of all tokens of the slice. */
+static void mul_head(const struct mla_job *j, struct pst_weight w,
+		     const struct act *x, uint32_t head, struct pst_kmul *m)
+{
+	struct pst_kact rows = pst_act_row(x, head);
+
+	rows.stride = x->stride * j->n_head;
+	m->x = &rows;
+	m->nr_x = slice_len(j);
+	m->nr_rows = w.n_out;
+	pst_mul_rows(j->f, &w, m, 0);
+}
+
+/* Rows @row.. of a weight as one of its own. */
+static struct pst_weight part_of(const struct pst_weight *w, uint64_t row,
+				 uint32_t n_out)
+{
+	struct pst_weight part = *w;
+
+	part.data += row * w->row_bytes;
+	part.n_out = n_out;
+	return part;
+}
+
+/* K_h^T q from the rows of K_h, for a head of all tokens of the slice. */
+static void absorb_rows(const struct mla_job *j, uint32_t head, float *row)
+{
+	const struct pst_mla_hp *p = j->p;
+	const struct pst_weight *all = &j->w->wkv_b;
+	struct pst_weight w = part_of(
+		all, (uint64_t)head * (p->hd_nope + p->hd_v), p->hd_nope);
+	float scale = w.scale ? *w.scale : 1.0f;
+	uint32_t nr = slice_len(j);
+
+	for (uint32_t i = 0; i < nr; i++)
+		memset(query_of(j, i, head), 0, p->kv_rank * sizeof(float));
+	for (uint32_t r = 0; r < p->hd_nope; r++) {
+		j->f->k->types[w.type].dequant(row, w.data + r * w.row_bytes,
+					       p->kv_rank);
+		for (uint32_t i = 0; i < nr; i++)
+			j->f->k->axpy(query_of(j, i, head),
+				      head_of(j, i, head)[r] * scale, row,
+				      p->kv_rank);
+	}
+}
+
+static void absorb_chunk(void *ctx, uint32_t head, uint32_t worker)
+{
+	const struct mla_job *j = ctx;
+	const struct pst_mla_hp *p = j->p;
+	float *scratch = j->f->scratch + worker * j->f->scratch_stride;
+	struct pst_kmul m = {
+		.y = query_of(j, 0, head),
+		.y_stride = (size_t)j->n_head * (p->kv_rank + p->hd_rope),
+		.scratch = scratch,
+	};
+
+	if (j->w->wkv_b.data)
+		absorb_rows(j, head, scratch);
+	else
+		mul_head(j,
+			 part_of(&j->w->wk_b, (uint64_t)head * p->kv_rank,
+				 p->kv_rank),
+			 &j->s.nope, head, &m);
+}
+
+static void unpack_chunk(void *ctx, uint32_t head, uint32_t worker)
+{
+	const struct mla_job *j = ctx;
+	const struct pst_mla_hp *p = j->p;
+	struct pst_kmul m = {
+		.y = j->s.att.f32 + j->first * j->s.att.stride +
+		     (size_t)head * p->hd_v,
+		.y_stride = j->s.att.stride,
+		.scratch = j->f->scratch + worker * j->f->scratch_stride,
+	};
+	uint64_t row = (uint64_t)head * p->hd_v;
+
+	if (j->w->wkv_b.data)
+		row = (uint64_t)head * (p->hd_nope + p->hd_v) + p->hd_nope;
+	mul_head(j,
+		 part_of(j->w->wkv_b.data ? &j->w->wkv_b : &j->w->wv_b, row,
+			 p->hd_v),
+		 &j->s.sum, head, &m);
+}
+
+/* What the queries of a position are multiplied by. */
+static float scale_at(const struct mla_job *j, uint32_t pos)
+{
+	float scale = j->f->m->hp.attn_scale;
+
+	if (j->p->temp_scale == 0.0f)
+		return scale;
+	return scale *
+	       (1.0f +
+		j->p->temp_scale * logf((float)(pos / j->p->temp_len) + 1.0f));
+}
+
+static uint32_t head_groups(const struct mla_job *j)
+{
+	return (j->n_head + CHUNK_HEADS - 1) / CHUNK_HEADS;
+}
+
+/* One token of the slice and a few of its heads. */
+static void attend_chunk(void *ctx, uint32_t chunk, uint32_t worker)
+{
+	struct mla_job *j = ctx;
+	const struct pst_mla_hp *p = j->p;
+	struct pst_fwd *f = j->f;
+	uint32_t i = chunk / head_groups(j);
+	uint32_t h = chunk % head_groups(j) * CHUNK_HEADS;
+	uint32_t end = PST_MIN(h + CHUNK_HEADS, j->n_head);
+	uint32_t pos = j->pos0 + j->first + i;
+	size_t bytes = (p->kv_rank + p->hd_rope) * pst_kv_elem(j->kv);
+	bool q8 =
+		pst_needs_q8(f, j->w->wkv_b.data ? &j->w->wkv_b : &j->w->wv_b);
+	struct pst_kattn a = {
+		.k = pst_kv_at(j->kv, j->layer, PST_KV_K, 0, 0),
+		.k_stride_bytes = bytes,
+		.v_stride_bytes = bytes,
+		.nr_kv = pos + 1,
+		.hd_k = p->kv_rank + p->hd_rope,
+		.hd_v = p->kv_rank,
+		.scale = scale_at(j, pos),
+		.scores = f->scores + worker * f->scores_stride,
+	};
+
+	if (pst_mla_is_sparse(p, pos)) {
+		a.nr_kv = p->index_top_k;
+		a.k = j->s.rows + (size_t)i * a.nr_kv * bytes;
+	}
+	a.v = a.k;
+	for (; h < end; h++) {
+		size_t row = (size_t)i * j->n_head + h;
+
+		a.q = query_of(j, i, h);
+		a.out = j->s.sum.f32 + row * j->s.sum.stride;
+		if (j->kv->type == PST_KV_F32)
+			f->k->attn_f32(&a);
+		else
+			f->k->attn_f16(&a);
+		if (q8)
+			quantize_row(j, &j->s.sum, row, p->kv_rank);
+	}
+}
+
+static void run_slice(struct mla_job *j)
+{
+	struct pst_pool *pool = j->f->pool;
+
+	pst_pool_run(pool, prepare_chunk, j, slice_len(j));
+	pst_pool_run(pool, absorb_chunk, j, j->n_head);
+	pst_pool_run(pool, attend_chunk, j, slice_len(j) * head_groups(j));
+	pst_pool_run(pool, unpack_chunk, j, j->n_head);
+}
+
+static void run(struct pst_fwd *f, const struct pst_fwd_pass *pass,
+		uint32_t layer)
+{
+	struct carve c = { .base = f->work };
+	struct mla_job j = { .f = f,
+			     .p = &f->m->hp.mla,
+			     .w = &f->m->layers[layer].mla,
+			     .kv = pass->kv,
+			     .layer = layer,
+			     .n_head = f->m->hp.layer[layer].n_head,
+			     .n = pass->n,
+			     .pos0 = pass->kv->n_used };
+	struct lin_item out = { .w = &j.w->wo,
+				.x = &j.s.att.k,
+				.nr_x = pass->n,
+				.y = f->tmp,
+				.y_stride = f->m->hp.n_embd };
+
+	lay_out(f, layer, &c, &j.s);
+	project(&j);
+	if (j.p->index_top_k && !j.p->index_reused[layer])
+		pst_mla_index_run(&j);
+	for (; j.first < j.n; j.first += slice_of(j.p))
+		run_slice(&j);
+	if (pst_needs_q8(f, out.w))
+		pst_quantize_rows(f, &j.s.att, out.w->n_in, pass->n);
+	pst_linear(f, &out, 1);
+}
+
+const struct pst_mixer pst_mixer_mla = {
+	.name = "latent attention",
+	.bind = bind,
+	.shape = shape,
+	.work_bytes = work_bytes,
+	.run = run,
+};

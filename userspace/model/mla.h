@@ -1,0 +1,68 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Private to multi-head latent attention: what its two files share.
+ * mixer_mla.c attends, mla_index.c says what to.
+ */
+#ifndef PST_MLA_H
+#define PST_MLA_H
+
+#include "fwd_priv.h"
+
+/* Scratch of the indexer. */
+struct mla_index {
+	float *q; /* [n][index_heads * index_hd] */
+	float *k; /* [n][index_hd] */
+	float *w; /* [n][index_heads] */
+	float *dots; /* [n_workers][index_heads][INDEX_POSITIONS] */
+};
+
+/* Scratch of one pass; a slice is a few of its tokens. */
+struct mla_work {
+	struct act qa; /* [n][q_rank] */
+	float *q; /* [n][n_head * (hd_nope + hd_rope)] */
+	float *ckv; /* [n][kv_rank + hd_rope] */
+	struct act att; /* [n][n_head * hd_v] */
+	struct act nope; /* [slice * n_head][hd_nope] */
+	float *query; /* [slice][n_head][kv_rank + hd_rope] */
+	struct act sum; /* [slice * n_head][kv_rank] */
+	uint8_t *rows; /* [slice][index_top_k] rows of the cache */
+	struct mla_index index;
+};
+
+struct mla_job {
+	struct pst_fwd *f;
+	const struct pst_mla_hp *p;
+	const struct pst_mla *w;
+	struct pst_kv *kv;
+	struct mla_work s;
+	uint32_t layer;
+	uint32_t n_head;
+	uint32_t n; /* tokens */
+	uint32_t pos0; /* position of the first */
+	uint32_t first; /* of the slice */
+};
+
+/* Positions whose scores are computed together. */
+#define INDEX_POSITIONS 64
+
+/** pst_mla_index_bind() - the indexer's tensors, if the block has one */
+void pst_mla_index_bind(struct pst_binder *b, struct pst_mla *w);
+
+/** pst_mla_index_work() - lay out its scratch */
+void pst_mla_index_work(const struct pst_fwd *f, struct carve *c,
+			struct mla_index *s);
+
+/** pst_mla_index_run() - remember keys, choose positions: fills f->picked */
+void pst_mla_index_run(struct mla_job *j);
+
+/** pst_mla_is_sparse() - does a token there attend to chosen positions only? */
+static inline bool pst_mla_is_sparse(const struct pst_mla_hp *p, uint32_t pos)
+{
+	return p->index_top_k && pos >= p->index_top_k;
+}
+
+/** pst_mla_store() - numbers into a row of the cache */
+void pst_mla_store(const struct mla_job *j, uint32_t stream, uint32_t pos,
+		   const float *src, uint32_t n);
+
+#endif
