@@ -29,6 +29,7 @@ struct player {
 	bool *resident; /* [nr_keys] */
 	uint32_t *group; /* [nr_keys] 1 + group that wanted the key last */
 	uint32_t *ids; /* [nr_rows] experts, for route() */
+	float *probs; /* [tokens of a call][nr_experts], NULL without */
 	uint32_t now; /* 1 + the present group */
 	void (*seen)(void *ctx, uint32_t row, bool hit); /* may be NULL */
 	void *ctx;
@@ -88,6 +89,26 @@ static uint32_t chunk_end(const struct pst_trace *t, uint32_t row)
 	return end;
 }
 
+static void decode_probs(struct player *p, uint32_t group, uint32_t nr)
+{
+	const uint16_t *codes = p->t->prob + (size_t)group * p->t->nr_experts;
+
+	for (size_t i = 0; i < (size_t)nr * p->t->nr_experts; i++)
+		p->probs[i] = pst_trace_prob(codes[i]);
+}
+
+/* Tokens of the longest call, so that one buffer serves all. */
+static uint32_t longest_call(const struct pst_trace *t)
+{
+	uint32_t most = 0;
+
+	for (uint32_t i = 0, end; i < t->nr_rows; i = end) {
+		end = chunk_end(t, i);
+		most = PST_MAX(most, (end - i) / t->nr_used);
+	}
+	return most;
+}
+
 static void announce(struct player *p, uint32_t row, uint32_t end)
 {
 	struct pst_policy_route r = { .layer =
@@ -100,6 +121,12 @@ static void announce(struct player *p, uint32_t row, uint32_t end)
 		return;
 	for (uint32_t i = row; i < end; i++)
 		p->ids[i - row] = p->t->key[i] % p->t->nr_experts;
+	if (p->t->weight)
+		r.weights = p->t->weight + row;
+	if (p->probs) {
+		decode_probs(p, row / p->t->nr_used, r.nr_tokens);
+		r.probs = p->probs;
+	}
 	p->ops->route(p->policy, &r);
 }
 
@@ -147,6 +174,12 @@ int pst_replay_watch(const struct pst_trace *t,
 	p.resident = pst_calloc(nr_keys, sizeof(*p.resident));
 	p.group = pst_calloc(nr_keys, sizeof(*p.group));
 	p.ids = pst_calloc(t->nr_rows, sizeof(*p.ids));
+	if (t->prob && ops->route) {
+		p.probs = pst_calloc((uint64_t)longest_call(t) * t->nr_experts,
+				     sizeof(*p.probs));
+		if (!p.probs)
+			goto out;
+	}
 	p.policy = ops->create(&(struct pst_policy_geometry){
 		.nr_layers = t->nr_layers,
 		.nr_experts = t->nr_experts,
@@ -157,8 +190,10 @@ int pst_replay_watch(const struct pst_trace *t,
 		*out = r;
 		rc = 0;
 	}
+out:
 	if (p.policy)
 		ops->destroy(p.policy);
+	free(p.probs);
 	free(p.resident);
 	free(p.group);
 	free(p.ids);

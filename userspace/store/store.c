@@ -203,6 +203,15 @@ int pst_store_take(struct pst_store *s, struct pst_expert *out, uint32_t max,
 	return (int)give_ready(s, out, max);
 }
 
+bool pst_store_idle(struct pst_store *s)
+{
+	assert(!s->nr_left);
+	if (s->mode != PST_STORE_STREAM || !pst_io_outstanding(s->io))
+		return false;
+	collect(s, true, NULL);
+	return pst_io_outstanding(s->io);
+}
+
 void pst_store_done(struct pst_store *s, uint32_t expert)
 {
 	assert(s->nr_left);

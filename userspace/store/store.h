@@ -190,6 +190,15 @@ void pst_store_prefetch(struct pst_store *s, uint32_t layer,
 void pst_store_warm(struct pst_store *s, const uint32_t *keys, uint32_t nr);
 
 /**
+ * pst_store_idle() - nothing is wanted: let what is read ahead go on
+ *
+ * Between sets.  Blocks until one read has ended, if one is on its way.
+ *
+ * Return: whether more is on its way.
+ */
+bool pst_store_idle(struct pst_store *s);
+
+/**
  * pst_store_resident() - keys of the experts that are in memory
  * @keys: [pst_store_nr_slots()], ascending
  *

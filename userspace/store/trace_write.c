@@ -138,7 +138,7 @@ int pst_trace_write_rows(const struct pst_trace_sink *s,
 			return -EINVAL;
 		rc = put_text(s, line,
 			      snprintf(line, sizeof(line),
-				       "%s,%u,%u,%u,%u,%.6g\n",
+				       "%s,%u,%u,%u,%u,%.9g\n",
 				       r->decode ? "decode" : "prefill",
 				       r->first + t, r->layer, rank, r->ids[i],
 				       (double)r->weights[i]));
