@@ -59,8 +59,8 @@ static void carve_common(struct pst_fwd *f, struct carve *c)
 	for (int i = 0; i < PST_ROPES; i++)
 		f->cs[i] = pst_carve(c, b * hp->rope[i].n_rot, sizeof(float));
 	if (hp->mla.index_top_k < f->n_ctx) /* else all positions are taken */
-		f->picked = pst_carve(c, b * hp->mla.index_top_k,
-				      sizeof(uint32_t));
+		f->picked =
+			pst_carve(c, b * hp->mla.index_top_k, sizeof(uint32_t));
 	f->scores_stride = pst_align_up(f->n_ctx, 64);
 	f->scores =
 		pst_carve(c, f->n_workers * f->scores_stride, sizeof(float));

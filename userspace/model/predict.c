@@ -15,8 +15,12 @@
 
 /* Experts past the chosen ones that are worth a thought. */
 #define EXTRA_RANKS 4
-/* A guess that is right less often is not read ahead. */
-#define MIN_CHANCE 0.3f
+/* What is absent and guessed is read ahead if it is right more often than not:
+ * a right guess saves the time of a read, a wrong one costs at most as much.
+ */
+#define MIN_CHANCE 0.5f
+/* Bucket of an expert that is in memory: it teaches nothing about reads. */
+#define BUCKET_RESIDENT UINT8_MAX
 /* Buckets of the margin, in shares of the usual spread; the middle starts at 0. */
 #define BUCKETS_PER_SPREAD 8.0f
 #define BUCKET_ZERO	   (PREDICT_BUCKETS / 2)
@@ -58,13 +62,31 @@ static void learn_spread(struct predict *p, float spread)
 		     (spread - p->spread);
 }
 
+/* Of what was said: what is guarded (resident) or worth a read (absent). */
+static uint32_t trusted(struct pst_fwd *f, struct predict_said *said)
+{
+	struct predict *p = &f->predict;
+	uint32_t nr = 0;
+
+	for (uint32_t r = 0; r < said->nr; r++) {
+		uint32_t id = said->ids[r];
+		bool there = pst_store_has(f->store, said->layer, id);
+
+		if (there || chance_of(p, said->bucket[r]) >= MIN_CHANCE)
+			p->ids[nr++] = id;
+		if (there)
+			said->bucket[r] = BUCKET_RESIDENT;
+	}
+	return nr;
+}
+
 /* One token: the next router's top ranks, with the trust each has earned. */
 static uint32_t guess_token(struct pst_fwd *f, const float *bias,
 			    struct predict_said *said)
 {
 	const struct pst_hparams *hp = &f->m->hp;
 	struct predict *p = &f->predict;
-	uint32_t k = hp->n_expert_used, nr = 0;
+	uint32_t k = hp->n_expert_used;
 	uint32_t most = PST_MIN(hp->n_expert, k + EXTRA_RANKS);
 	float cut;
 
@@ -73,20 +95,15 @@ static uint32_t guess_token(struct pst_fwd *f, const float *bias,
 	cut = cut_of(p, said->ids, k, most);
 	learn_spread(p, p->scores[said->ids[0]] - cut);
 	said->nr = most;
-	for (uint32_t r = 0; r < most; r++) {
-		float margin = p->scores[said->ids[r]] - cut;
-
-		said->bucket[r] = (uint8_t)bucket_of(p, margin);
-		if (chance_of(p, said->bucket[r]) >= MIN_CHANCE)
-			p->ids[nr++] = said->ids[r];
-	}
-	return nr;
+	for (uint32_t r = 0; r < most; r++)
+		said->bucket[r] =
+			(uint8_t)bucket_of(p, p->scores[said->ids[r]] - cut);
+	return trusted(f, said);
 }
 
 /* Where the choice is forced, its guess is too; the router has run in vain. */
 static uint32_t foreseen(struct pst_fwd *f, struct predict_said *said)
 {
-	struct predict *p = &f->predict;
 	struct pst_route_choice c = { .layer = said->layer,
 				      .first_pos = f->w.first_pos,
 				      .nr_tokens = 1,
@@ -96,8 +113,7 @@ static uint32_t foreseen(struct pst_fwd *f, struct predict_said *said)
 
 	said->nr = f->observer->foresee(f->observer->ctx, &c);
 	memset(said->bucket, PREDICT_BUCKETS - 1, said->nr);
-	memcpy(p->ids, said->ids, said->nr * sizeof(*p->ids));
-	return said->nr;
+	return trusted(f, said);
 }
 
 /* Several tokens: whatever one of them would take, in file order. */
@@ -211,8 +227,10 @@ void pst_predict_score(struct pst_fwd *f, uint32_t layer, uint32_t n)
 
 		for (uint32_t i = 0; i < f->n_used; i++)
 			right |= f->sel[i] == said->ids[r];
-		p->tried[b]++;
-		p->right[b] += right;
+		if (b != BUCKET_RESIDENT) {
+			p->tried[b]++;
+			p->right[b] += right;
+		}
 		if (r >= k)
 			continue;
 		st->said++;

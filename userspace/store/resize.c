@@ -157,8 +157,8 @@ int pst_store_shrink(struct pst_store *s, uint32_t nr_slots)
 	if (s->mode != PST_STORE_STREAM)
 		return 0;
 	quiesce(s);
-	while (!rc && pst_store_nr_slots(s) >=
-			      nr_slots + s->regions[0].nr_slots)
+	while (!rc &&
+	       pst_store_nr_slots(s) >= nr_slots + s->regions[0].nr_slots)
 		rc = shrink_by_one(s);
 	tell_policy(s);
 	return rc;

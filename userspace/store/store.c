@@ -293,6 +293,12 @@ uint32_t pst_store_resident(const struct pst_store *s, uint32_t *keys)
 	return nr;
 }
 
+bool pst_store_has(const struct pst_store *s, uint32_t layer, uint32_t expert)
+{
+	return s->mode != PST_STORE_STREAM ||
+	       s->slot_of[key_of(s, layer, expert)] != NO_SLOT;
+}
+
 uint32_t pst_store_nr_resident(const struct pst_store *s)
 {
 	return s->nr_slots - s->nr_away - s->nr_free;

@@ -286,6 +286,9 @@ int pst_store_grow(struct pst_store *s, uint32_t nr_slots,
 /** pst_store_region_bytes() - memory that is given and taken at once */
 uint64_t pst_store_region_bytes(const struct pst_store *s);
 
+/** pst_store_has() - is an expert in memory or on its way? */
+bool pst_store_has(const struct pst_store *s, uint32_t layer, uint32_t expert);
+
 /** pst_store_nr_resident() - experts that are in memory or on their way */
 uint32_t pst_store_nr_resident(const struct pst_store *s);
 
