@@ -1,12 +1,12 @@
 // SPDX-License-Identifier: MIT
 /*
- * The adaptive policy: drops the expert with the least chance of being wanted
- * for the time that its slot would be held.
+ * The adaptive policy: drops the expert that is expected to be wanted last.
  *
- * A layer's experts come up exactly once per token, so the worth of a resident
- * expert is p / d: the probability p that its layer's next turn takes it, over
- * the share d of a token that passes until then.  p is learned while running,
- * by policy_learn.c; this file keeps worths and finds the lowest.
+ * A layer's experts come up exactly once per token.  policy_learn.c estimates
+ * discount^k for an expert that its layer's next turn but k takes; time until
+ * that turn is known and is discounted alike.  The discount follows from the
+ * size of the cache: how long a slot is held.  This file keeps what is resident
+ * and finds the lowest.
  */
 #include <math.h>
 #include <stdlib.h>
@@ -17,8 +17,9 @@ struct pst_policy {
 	struct pst_policy_geometry geo;
 	struct pst_learn *learn;
 	bool *resident; /* [nr_keys] */
-	uint32_t *lowest; /* [nr_layers] resident key of least p, or NONE */
+	uint32_t *lowest; /* [nr_layers] resident key of least value, or NONE */
 	bool *stale; /* [nr_layers]: lowest is to be found again */
+	float *near; /* [nr_layers + 1] what a wait of so many layers lacks */
 	uint32_t layer; /* whose turn it is */
 };
 
@@ -30,7 +31,27 @@ static void adaptive_destroy(struct pst_policy *p)
 	free(p->resident);
 	free(p->lowest);
 	free(p->stale);
+	free(p->near);
 	free(p);
+}
+
+/* A cache that holds the experts of some tokens keeps one for about twice as
+ * many, as about half of them are hits.
+ */
+static float discount_of(const struct pst_policy_geometry *geo)
+{
+	float tokens =
+		(float)geo->nr_slots / (float)PST_MAX(geo->nr_per_token, 1u);
+
+	return 2.0f * tokens / (1.0f + 2.0f * tokens);
+}
+
+static void set_near(struct pst_policy *p)
+{
+	float nr = (float)p->geo.nr_layers;
+
+	for (uint32_t i = 0; i <= p->geo.nr_layers; i++)
+		p->near[i] = powf(discount_of(&p->geo), (float)i / nr - 1.0f);
 }
 
 static struct pst_policy *adaptive_create(const struct pst_policy_geometry *geo)
@@ -40,28 +61,29 @@ static struct pst_policy *adaptive_create(const struct pst_policy_geometry *geo)
 	if (!p)
 		return NULL;
 	p->geo = *geo;
-	p->learn = pst_learn_create(geo->nr_layers, geo->nr_experts);
+	p->learn = pst_learn_create(geo->nr_layers, geo->nr_experts,
+				    discount_of(geo));
 	p->resident = pst_calloc((uint64_t)geo->nr_layers * geo->nr_experts,
 				 sizeof(*p->resident));
 	p->lowest = pst_calloc(geo->nr_layers, sizeof(*p->lowest));
 	p->stale = pst_calloc(geo->nr_layers, sizeof(*p->stale));
-	if (!p->learn || !p->resident || !p->lowest || !p->stale) {
+	p->near = pst_calloc(geo->nr_layers + 1ULL, sizeof(*p->near));
+	if (!p->learn || !p->resident || !p->lowest || !p->stale || !p->near) {
 		adaptive_destroy(p);
 		return NULL;
 	}
 	for (uint32_t l = 0; l < geo->nr_layers; l++)
 		p->lowest[l] = PST_POLICY_NONE;
+	set_near(p);
 	return p;
 }
 
 static void adaptive_route(struct pst_policy *p,
 			   const struct pst_policy_route *r)
 {
-	uint32_t other = pst_learn_route(p->learn, r);
-
+	pst_learn_route(p->learn, r);
 	p->layer = r->layer;
 	p->stale[r->layer] = true;
-	p->stale[other] = true;
 }
 
 static void adaptive_touch(struct pst_policy *p, uint32_t key)
@@ -82,6 +104,13 @@ static void adaptive_remove(struct pst_policy *p, uint32_t key)
 	p->stale[key / p->geo.nr_experts] = true;
 }
 
+static void adaptive_resize(struct pst_policy *p, uint32_t nr_slots)
+{
+	p->geo.nr_slots = nr_slots;
+	pst_learn_discount(p->learn, discount_of(&p->geo));
+	set_near(p);
+}
+
 static float adaptive_worth(const struct pst_policy *p, uint32_t key)
 {
 	return pst_learn_rate(p->learn, key);
@@ -93,13 +122,13 @@ static void adaptive_seed(struct pst_policy *p, uint32_t key, float worth)
 	p->stale[key / p->geo.nr_experts] = true;
 }
 
-/* Share of a token until a layer's next turn: 1 for the present layer. */
-static float wait_of(const struct pst_policy *p, uint32_t layer)
+/* Layers until a layer's next turn: a whole token's for the present one. */
+static uint32_t wait_of(const struct pst_policy *p, uint32_t layer)
 {
 	uint32_t nr = p->geo.nr_layers;
 	uint32_t ahead = (layer + nr - p->layer) % nr;
 
-	return (float)(ahead ? ahead : nr) / (float)nr;
+	return ahead ? ahead : nr;
 }
 
 static bool nothing_pinned(const void *ctx, uint32_t key)
@@ -109,7 +138,7 @@ static bool nothing_pinned(const void *ctx, uint32_t key)
 	return false;
 }
 
-/* The resident key of least p in a layer.  What the present turn takes is left
+/* The resident key of least value in a layer.  What the present turn takes is left
  * out: it may not have been wanted yet.
  */
 static uint32_t lowest_of(const struct pst_policy *p, uint32_t layer,
@@ -124,7 +153,7 @@ static uint32_t lowest_of(const struct pst_policy *p, uint32_t layer,
 
 		if (!p->resident[key])
 			continue;
-		q = pst_learn_p(p->learn, key);
+		q = pst_learn_value(p->learn, key);
 		if (q >= low || pinned(ctx, key) ||
 		    pst_learn_in_turn(p->learn, key))
 			continue;
@@ -152,7 +181,7 @@ static uint32_t pick(struct pst_policy *p,
 		key = cached ? p->lowest[l] : lowest_of(p, l, pinned, ctx);
 		if (key == PST_POLICY_NONE)
 			continue;
-		worth = pst_learn_p(p->learn, key) / wait_of(p, l);
+		worth = pst_learn_value(p->learn, key) * p->near[wait_of(p, l)];
 		if (worth >= low)
 			continue;
 		low = worth;
@@ -196,6 +225,7 @@ const struct pst_policy_ops pst_policy_adaptive = {
 	.insert = adaptive_insert,
 	.touch = adaptive_touch,
 	.route = adaptive_route,
+	.resize = adaptive_resize,
 	.remove = adaptive_remove,
 	.worth = adaptive_worth,
 	.seed = adaptive_seed,

@@ -3,58 +3,76 @@
  * A logistic model over what is known of each expert, trained on every turn.
  *
  * Known are: how often the expert was taken, at four rates of forgetting;
- * whether the last turn took it; and what followed on the tokens of the past
- * that the present one resembles, by the experts it took so far.  One set of
- * weights serves all layers: each turn gives nr_experts examples, so a short
- * prompt is enough to learn from.  Steps are scaled as in AdaGrad (Duchi et
- * al., 2011).  Nothing but the prior and the step is set by hand.
+ * whether the last turn took it; how the router thinks of it, where that is
+ * told; and what followed on the past tokens that the present one resembles,
+ * from policy_recall.c.  The model estimates discount^k, k turns being skipped
+ * before the next use, and learns it from one turn to the next: a turn that
+ * does not take the expert has it worth the discounted estimate of the turn
+ * after (temporal differences; Sutton, 1988).  One set of weights serves all
+ * layers: each turn gives nr_experts examples, so a short prompt is enough to
+ * learn from.  Steps are scaled as in AdaGrad (Duchi et al., 2011).
  */
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "policy_learn.h"
+#include "policy_recall.h"
 
 /* Turns that each frequency remembers, 2 to 128: a grid of factor four. */
 #define NR_RATES 4
-/* Features: 1, the rates' logarithms, last turn, neighbours' vote, its log. */
-#define F_LAST	    (1 + NR_RATES)
-#define F_VOTE	    (F_LAST + 1)
-#define F_LOG_VOTE  (F_LAST + 2)
-#define NR_FEATURES (F_LAST + 3)
+/* Features: 1, the rates' logarithms, and these. */
+enum {
+	F_LAST = 1 + NR_RATES, /* the last turn took it */
+	F_STRENGTH, /* what the router thought of it in the last turn */
+	F_MEAN, /* and of late */
+	F_VOTE, /* the echoes of the past */
+	F_NEXT,
+	F_LOG_ECHO, /* their logarithms */
+	NR_FEATURES = F_LOG_ECHO + PST_ECHO_NR
+};
+/* Both come in fours. */
+typedef float quad __attribute__((vector_size(16), aligned(4), may_alias));
+typedef int32_t ints __attribute__((vector_size(16)));
+
+_Static_assert(NR_RATES == 4 && PST_ECHO_NR == 4, "log_of() takes four");
+
 /* A step of a few hundredths: about the inverse of a prompt's turns. */
-#define STEP 0.03f
+#define STEP 0.02f
 /* Below these, frequencies are not told apart. */
 #define LEAST_RATE 0.003f
-#define LEAST_VOTE 0.01f
-#define USUAL_VOTE 0.05f
-/* Tokens that are remembered, a power of two. */
-#define NR_PAST 256
-/* Resemblance: forgotten by a quarter per layer, counted in e-folds of a third
- * for each expert in common.
- */
-#define KEEP	0.75f
-#define SHARPEN 0.3f
+#define LEAST_ECHO 0.01f
+#define USUAL_ECHO 0.05f
+/* Probabilities below do not differ. */
+#define LEAST_PROB 1e-6f
+/* Share of the last turn in what the router thinks of late. */
+#define FRESH 0.15f
 /* Turns that a rate of an earlier run stands for. */
 #define SEED_TURNS 16
-/* The rest of a long chunk counts, but is not learned from one by one. */
-#define LEARN_TOKENS 64u
 
 struct pst_learn {
 	uint32_t nr_layers, nr_experts, nr_words;
+	float discount;
 	float weight[NR_FEATURES];
 	float sum_sq[NR_FEATURES]; /* of gradients */
 	float *rate; /* [nr_keys][NR_RATES] */
+	float *mean; /* [nr_keys] of F_MEAN, before its logarithm if any */
 	float *feature; /* [nr_keys][NR_FEATURES] */
-	float *p; /* [nr_keys] */
+	float *value; /* [nr_keys] */
+	float *before; /* [nr_experts][NR_FEATURES] scratch of one token */
+	struct pst_echo *echo; /* [nr_experts] likewise */
 	uint64_t *nr_turns; /* [nr_layers] tokens routed */
 	uint32_t seed_turns; /* that came before the first */
-	/* Sets of experts, [NR_PAST][nr_layers][nr_words] */
-	uint64_t *past;
 	uint64_t *took; /* [nr_words] the turn that was routed last */
 	uint32_t layer; /* that turn's */
-	float alike[NR_PAST]; /* of the present token to each past one */
-	uint64_t token; /* to which alike belongs */
+	struct pst_recall *recall;
+};
+
+/* One token's choice in one layer. */
+struct choice {
+	uint32_t layer, nr_used;
+	const uint32_t *ids;
+	const float *weights, *probs; /* or NULL */
 };
 
 static bool has(const uint64_t *set, uint32_t e)
@@ -62,16 +80,32 @@ static bool has(const uint64_t *set, uint32_t e)
 	return set[e / 64] >> (e % 64) & 1;
 }
 
-static uint64_t *set_of(const struct pst_learn *n, uint64_t token,
-			uint32_t layer)
+static float *features_of(const struct pst_learn *n, uint32_t key)
 {
-	return n->past +
-	       ((token % NR_PAST) * n->nr_layers + layer) * n->nr_words;
+	return n->feature + (size_t)key * NR_FEATURES;
 }
 
-static float predict(const struct pst_learn *n, uint32_t key)
+/* Natural logarithms of positive numbers, within 2e-5: exponent and a series of
+ * the inverse hyperbolic tangent.  There are hundreds in each turn, and all
+ * machines shall see the same.
+ */
+static quad log_of(quad x)
 {
-	const float *f = n->feature + (size_t)key * NR_FEATURES;
+	quad mantissa, t, t2;
+	ints bits;
+
+	memcpy(&bits, &x, sizeof(bits));
+	x = __builtin_convertvector((bits >> 23) - 127, quad);
+	bits = (bits & 0x7fffff) | 0x3f800000;
+	memcpy(&mantissa, &bits, sizeof(mantissa));
+	t = (mantissa - 1.0f) / (mantissa + 1.0f);
+	t2 = t * t;
+	t *= 2.0f + t2 * (2.0f / 3 + t2 * (2.0f / 5 + t2 * (2.0f / 7)));
+	return x * (float)M_LN2 + t;
+}
+
+static float estimate(const struct pst_learn *n, const float *f)
+{
 	float sum = 0.0f;
 
 	for (uint32_t i = 0; i < NR_FEATURES; i++)
@@ -81,12 +115,11 @@ static float predict(const struct pst_learn *n, uint32_t key)
 
 static void set_rates(struct pst_learn *n, uint32_t key, bool last)
 {
-	float *f = n->feature + (size_t)key * NR_FEATURES;
+	const float *rate = n->rate + (size_t)key * NR_RATES;
+	float *f = features_of(n, key);
 
 	f[0] = 1.0f;
-	for (uint32_t i = 0; i < NR_RATES; i++)
-		f[1 + i] =
-			logf(n->rate[(size_t)key * NR_RATES + i] + LEAST_RATE);
+	*(quad *)(f + 1) = log_of(*(const quad *)rate + LEAST_RATE);
 	f[F_LAST] = last;
 }
 
@@ -94,11 +127,14 @@ void pst_learn_destroy(struct pst_learn *n)
 {
 	if (!n)
 		return;
+	pst_recall_destroy(n->recall);
 	free(n->rate);
+	free(n->mean);
 	free(n->feature);
-	free(n->p);
+	free(n->value);
+	free(n->before);
+	free(n->echo);
 	free(n->nr_turns);
-	free(n->past);
 	free(n->took);
 	free(n);
 }
@@ -114,11 +150,12 @@ static void set_prior(struct pst_learn *n)
 		n->weight[1 + i] = 1.0f / NR_RATES;
 	for (uint32_t k = 0; k < nr_keys; k++) {
 		set_rates(n, k, false);
-		n->p[k] = predict(n, k);
+		n->value[k] = estimate(n, features_of(n, k));
 	}
 }
 
-struct pst_learn *pst_learn_create(uint32_t nr_layers, uint32_t nr_experts)
+struct pst_learn *pst_learn_create(uint32_t nr_layers, uint32_t nr_experts,
+				   float discount)
 {
 	uint64_t nr_keys = (uint64_t)nr_layers * nr_experts;
 	struct pst_learn *n = calloc(1, sizeof(*n));
@@ -128,16 +165,19 @@ struct pst_learn *pst_learn_create(uint32_t nr_layers, uint32_t nr_experts)
 	n->nr_layers = nr_layers;
 	n->nr_experts = nr_experts;
 	n->nr_words = (nr_experts + 63) / 64;
+	n->discount = discount;
 	n->layer = nr_layers;
 	n->rate = pst_calloc(nr_keys, NR_RATES * sizeof(*n->rate));
+	n->mean = pst_calloc(nr_keys, sizeof(*n->mean));
 	n->feature = pst_calloc(nr_keys, NR_FEATURES * sizeof(*n->feature));
-	n->p = pst_calloc(nr_keys, sizeof(*n->p));
+	n->value = pst_calloc(nr_keys, sizeof(*n->value));
+	n->before = pst_calloc(nr_experts, NR_FEATURES * sizeof(*n->before));
+	n->echo = pst_calloc(nr_experts, sizeof(*n->echo));
 	n->nr_turns = pst_calloc(nr_layers, sizeof(*n->nr_turns));
-	n->past = pst_calloc((uint64_t)nr_layers * n->nr_words,
-			     NR_PAST * sizeof(*n->past));
 	n->took = pst_calloc(n->nr_words, sizeof(*n->took));
-	if (!n->rate || !n->feature || !n->p || !n->nr_turns || !n->past ||
-	    !n->took) {
+	n->recall = pst_recall_create(nr_layers, nr_experts);
+	if (!n->rate || !n->mean || !n->feature || !n->value || !n->before ||
+	    !n->echo || !n->nr_turns || !n->took || !n->recall) {
 		pst_learn_destroy(n);
 		return NULL;
 	}
@@ -145,16 +185,26 @@ struct pst_learn *pst_learn_create(uint32_t nr_layers, uint32_t nr_experts)
 	return n;
 }
 
-/* One step against the error of the last prediction. */
+void pst_learn_discount(struct pst_learn *n, float discount)
+{
+	n->discount = discount;
+}
+
+/* One step against the error of what was known before the turn, given what it
+ * took and what is known after it.
+ */
 static void train(struct pst_learn *n, uint32_t layer)
 {
-	uint32_t key = layer * n->nr_experts;
+	const float *f = n->before;
 	float grad[NR_FEATURES] = { 0.0f };
 
-	for (uint32_t e = 0; e < n->nr_experts; e++, key++) {
-		const float *f = n->feature + (size_t)key * NR_FEATURES;
-		float err = (float)has(n->took, e) - predict(n, key);
+	for (uint32_t e = 0; e < n->nr_experts; e++, f += NR_FEATURES) {
+		uint32_t key = layer * n->nr_experts + e;
+		float truth = 1.0f, err;
 
+		if (!has(n->took, e))
+			truth = n->discount * estimate(n, features_of(n, key));
+		err = truth - estimate(n, f);
 		for (uint32_t i = 0; i < NR_FEATURES; i++)
 			grad[i] += err * f[i];
 	}
@@ -178,154 +228,131 @@ static void count(struct pst_learn *n, uint32_t layer)
 			rate[i] += step[i] * ((float)has(n->took, e) - rate[i]);
 }
 
-static void refresh(struct pst_learn *n, uint32_t layer)
-{
-	uint32_t key = layer * n->nr_experts;
-
-	for (uint32_t e = 0; e < n->nr_experts; e++, key++)
-		n->p[key] = predict(n, key);
-}
-
-static void one_token(struct pst_learn *n, uint32_t layer, const uint32_t *ids,
-		      uint32_t nr, bool learn)
-{
-	uint32_t key = layer * n->nr_experts;
-
-	memset(n->took, 0, n->nr_words * sizeof(*n->took));
-	for (uint32_t i = 0; i < nr; i++)
-		n->took[ids[i] / 64] |= 1ULL << (ids[i] % 64);
-	memcpy(set_of(n, n->nr_turns[layer], layer), n->took,
-	       n->nr_words * sizeof(*n->took));
-	if (learn)
-		train(n, layer);
-	count(n, layer);
-	if (!learn)
-		return;
-	for (uint32_t e = 0; e < n->nr_experts; e++, key++)
-		set_rates(n, key, has(n->took, e));
-}
-
-/* How much the present token resembles each one of the past, by this layer
- * and those before it.  A new token continues what the one before resembled.
+/* Whatever the router counts in, probabilities by their logarithms and logits as
+ * they are: by how many deviations an expert is above the mean of the layer.
  */
-static void compare(struct pst_learn *n, uint32_t layer, uint64_t token)
+static void set_strength_of_all(struct pst_learn *n, uint32_t layer,
+				const float *probs)
 {
-	uint64_t first = token < NR_PAST ? 0 : token - NR_PAST + 1;
-
-	if (token != n->token + 1 && token != n->token)
-		memset(n->alike, 0, sizeof(n->alike));
-	for (uint64_t t = token; token != n->token && t-- > first + 1;)
-		n->alike[t % NR_PAST] = n->alike[(t - 1) % NR_PAST];
-	if (token != n->token)
-		n->alike[first % NR_PAST] = 0.0f;
-	n->token = token;
-	for (uint64_t t = first; t < token; t++) {
-		const uint64_t *set = set_of(n, t, layer);
-		int common = 0;
-
-		for (uint32_t w = 0; w < n->nr_words; w++)
-			common += __builtin_popcountll(set[w] & n->took[w]);
-		n->alike[t % NR_PAST] =
-			KEEP * n->alike[t % NR_PAST] + (float)common;
-	}
-}
-
-static void tally(struct pst_learn *n, uint32_t layer, const uint64_t *set,
-		  float share)
-{
-	float *f = n->feature + (size_t)layer * n->nr_experts * NR_FEATURES;
-
-	for (uint32_t w = 0; w < n->nr_words; w++)
-		for (uint64_t left = set[w]; left; left &= left - 1) {
-			uint32_t e = w * 64 + (uint32_t)__builtin_ctzll(left);
-
-			f[(size_t)e * NR_FEATURES + F_VOTE] += share;
-		}
-}
-
-/* Past tokens vote, the more the more they are alike: for layers that are
- * still to come with their own choice, else with the next token's.
- */
-static void vote(struct pst_learn *n, uint32_t layer, uint64_t token,
-		 bool next_token)
-{
-	float *f = n->feature + (size_t)layer * n->nr_experts * NR_FEATURES;
-	uint64_t first = token < NR_PAST ? 0 : token - NR_PAST + 1;
-	float most = 0.0f, sum = 0.0f;
+	float mean = 0.0f, square = 0.0f, least = INFINITY, scale;
+	float *f = features_of(n, layer * n->nr_experts);
 
 	for (uint32_t e = 0; e < n->nr_experts; e++)
-		f[(size_t)e * NR_FEATURES + F_VOTE] = 0.0f;
-	for (uint64_t t = first; t < token; t++)
-		most = fmaxf(most, n->alike[t % NR_PAST]);
-	for (uint64_t t = first; t < token; t++)
-		sum += expf(SHARPEN * (n->alike[t % NR_PAST] - most));
-	for (uint64_t t = first; t < token; t++)
-		tally(n, layer, set_of(n, t + next_token, layer),
-		      expf(SHARPEN * (n->alike[t % NR_PAST] - most)) / sum);
-	for (uint32_t e = 0; e < n->nr_experts; e++, f += NR_FEATURES)
-		f[F_LOG_VOTE] = logf((f[F_VOTE] + LEAST_VOTE) / USUAL_VOTE);
-}
+		least = fminf(least, probs[e]);
+	for (uint32_t e = 0; e < n->nr_experts; e++) {
+		float x = probs[e];
 
-/* The tokens of a chunk are not compared: no vote, which is no opinion. */
-static void forget_votes(struct pst_learn *n, uint32_t layer)
-{
-	float *f = n->feature + (size_t)layer * n->nr_experts * NR_FEATURES;
+		if (least >= 0.0f)
+			x = logf(fmaxf(x, LEAST_PROB));
 
+		f[e * NR_FEATURES + F_STRENGTH] = x;
+		mean += x / (float)n->nr_experts;
+		square += x * x / (float)n->nr_experts;
+	}
+	square -= mean * mean;
+	scale = square > 0.0f ? 1.0f / sqrtf(square) : 0.0f;
 	for (uint32_t e = 0; e < n->nr_experts; e++, f += NR_FEATURES) {
-		f[F_VOTE] = 0.0f;
-		f[F_LOG_VOTE] = 0.0f;
+		float *late = &n->mean[layer * n->nr_experts + e];
+		float z = (f[F_STRENGTH] - mean) * scale;
+
+		f[F_STRENGTH] = isfinite(z) ? z : 0.0f;
+		*late += FRESH * (f[F_STRENGTH] - *late);
+		f[F_MEAN] = *late;
 	}
 }
 
-/* After an error a layer may have missed tokens: numbers start level again,
- * and what was missed is remembered as empty.
- */
-static void level(struct pst_learn *n)
+/* The weights of the taken experts, as shares of an even one. */
+static void set_strength_of_taken(struct pst_learn *n, const struct choice *c)
 {
-	uint64_t most = 0;
+	uint32_t first = c->layer * n->nr_experts;
+	float sum = 0.0f;
 
-	for (uint32_t l = 0; l < n->nr_layers; l++)
-		most = PST_MAX(most, n->nr_turns[l]);
-	for (uint32_t l = 0; l < n->nr_layers; l++) {
-		uint64_t missed = PST_MIN(most - n->nr_turns[l], NR_PAST);
+	for (uint32_t i = 0; i < c->nr_used; i++)
+		sum += c->weights[i];
+	if (!(sum > 0.0f) || !isfinite(sum))
+		return;
+	for (uint32_t e = 0; e < n->nr_experts; e++) {
+		features_of(n, first + e)[F_STRENGTH] = 0.0f;
+		n->mean[first + e] *= 1.0f - FRESH;
+	}
+	for (uint32_t i = 0; i < c->nr_used; i++) {
+		uint32_t key = first + c->ids[i];
+		float w = fmaxf(c->weights[i], 0.0f) / sum * (float)c->nr_used;
 
-		for (uint64_t i = 1; i <= missed; i++)
-			memset(set_of(n, most - i, l), 0,
-			       n->nr_words * sizeof(*n->past));
-		n->nr_turns[l] = most;
+		features_of(n, key)[F_STRENGTH] = logf(w + USUAL_ECHO);
+		n->mean[key] += FRESH * w;
+	}
+	for (uint32_t e = 0; e < n->nr_experts; e++)
+		features_of(n, first + e)[F_MEAN] =
+			logf(n->mean[first + e] + LEAST_RATE);
+}
+
+/* Without a past there is no opinion, which is 0. */
+static void set_echoes(struct pst_learn *n, const struct choice *c)
+{
+	float *f = features_of(n, c->layer * n->nr_experts);
+	bool past = pst_recall_token(n->recall, n->took, c->nr_used, n->echo);
+
+	for (uint32_t e = 0; past && e < n->nr_experts; e++) {
+		const float *share = n->echo[e].share;
+
+		f[F_VOTE] = share[PST_ECHO_VOTE];
+		f[F_NEXT] = share[PST_ECHO_NEXT];
+		*(quad *)(f + F_LOG_ECHO) = log_of(
+			(*(const quad *)share + LEAST_ECHO) / USUAL_ECHO);
+		f += NR_FEATURES;
 	}
 }
 
-uint32_t pst_learn_route(struct pst_learn *n, const struct pst_policy_route *r)
+static void one_token(struct pst_learn *n, const struct choice *c, bool learn)
 {
-	uint32_t other = (r->layer + n->nr_layers / 2) % n->nr_layers;
+	uint32_t first = c->layer * n->nr_experts;
 
-	if (r->layer < n->layer)
-		level(n);
+	memset(n->took, 0, n->nr_words * sizeof(*n->took));
+	for (uint32_t i = 0; i < c->nr_used; i++)
+		n->took[c->ids[i] / 64] |= 1ULL << (c->ids[i] % 64);
+	count(n, c->layer);
+	if (!learn)
+		return;
+	memcpy(n->before, features_of(n, first),
+	       n->nr_experts * NR_FEATURES * sizeof(*n->before));
+	for (uint32_t e = 0; e < n->nr_experts; e++)
+		set_rates(n, first + e, has(n->took, e));
+	if (c->probs)
+		set_strength_of_all(n, c->layer, c->probs);
+	else if (c->weights)
+		set_strength_of_taken(n, c);
+	set_echoes(n, c);
+	train(n, c->layer);
+}
+
+void pst_learn_route(struct pst_learn *n, const struct pst_policy_route *r)
+{
+	/* The rest of a long chunk counts, but is not learned from singly. */
+	uint32_t nr = PST_MIN(r->nr_tokens, PST_RECALL_CHUNK);
+	uint32_t key = r->layer * n->nr_experts;
+
 	n->layer = r->layer;
-	if (r->nr_tokens > 1)
-		forget_votes(n, r->layer);
-	for (uint32_t t = 0; t < r->nr_tokens; t++)
-		one_token(n, r->layer, r->ids + (size_t)t * r->nr_used,
-			  r->nr_used, r->nr_tokens - t <= LEARN_TOKENS);
-	if (r->nr_tokens == 1 && n->nr_turns[r->layer] > 1) {
-		uint64_t token = n->nr_turns[r->layer] - 1;
+	pst_recall_begin(n->recall, r->layer, nr);
+	for (uint32_t t = 0; t < r->nr_tokens; t++) {
+		size_t at = (size_t)t * r->nr_used;
+		struct choice c = { .layer = r->layer,
+				    .nr_used = r->nr_used,
+				    .ids = r->ids + at };
 
-		compare(n, r->layer, token);
-		/* Half a token ahead, as a typical victim is judged, and as it
-		 * is trained; and this layer, so that it has a vote until then.
-		 */
-		vote(n, other, token, other <= r->layer);
-		vote(n, r->layer, token, true);
-		refresh(n, other);
+		if (r->weights)
+			c.weights = r->weights + at;
+		if (r->probs)
+			c.probs = r->probs + (size_t)t * n->nr_experts;
+		one_token(n, &c, r->nr_tokens - t <= nr);
 	}
-	refresh(n, r->layer);
-	return other;
+	for (uint32_t e = 0; e < n->nr_experts; e++, key++)
+		n->value[key] = estimate(n, features_of(n, key));
 }
 
-float pst_learn_p(const struct pst_learn *n, uint32_t key)
+float pst_learn_value(const struct pst_learn *n, uint32_t key)
 {
-	return n->p[key];
+	return n->value[key];
 }
 
 float pst_learn_rate(const struct pst_learn *n, uint32_t key)
@@ -339,7 +366,7 @@ void pst_learn_seed(struct pst_learn *n, uint32_t key, float rate)
 		n->rate[(size_t)key * NR_RATES + i] = fminf(rate, 1.0f);
 	n->seed_turns = SEED_TURNS;
 	set_rates(n, key, false);
-	n->p[key] = predict(n, key);
+	n->value[key] = estimate(n, features_of(n, key));
 }
 
 bool pst_learn_in_turn(const struct pst_learn *n, uint32_t key)

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Private to the adaptive policy: learns, while the model runs, how probable
- * it is that a layer's next turn takes an expert.
+ * Private to the adaptive policy: learns, while the model runs, how soon an
+ * expert will be wanted.
  */
 #ifndef PST_POLICY_LEARN_H
 #define PST_POLICY_LEARN_H
@@ -10,21 +10,29 @@
 
 struct pst_learn;
 
-/** pst_learn_create() - NULL when memory is short; all memory is taken here */
-struct pst_learn *pst_learn_create(uint32_t nr_layers, uint32_t nr_experts);
+/**
+ * pst_learn_create() - all memory is taken here
+ * @discount: see pst_learn_value()
+ *
+ * Return: NULL when memory is short.
+ */
+struct pst_learn *pst_learn_create(uint32_t nr_layers, uint32_t nr_experts,
+				   float discount);
 
 /** pst_learn_destroy() - NULL is allowed */
 void pst_learn_destroy(struct pst_learn *n);
 
-/**
- * pst_learn_route() - learn from what the router chose, and predict anew
- *
- * Return: the other layer whose probabilities changed, beside the routed one.
- */
-uint32_t pst_learn_route(struct pst_learn *n, const struct pst_policy_route *r);
+/** pst_learn_discount() - from now on another one */
+void pst_learn_discount(struct pst_learn *n, float discount);
 
-/** pst_learn_p() - probability that the next turn of its layer takes a key */
-float pst_learn_p(const struct pst_learn *n, uint32_t key);
+/** pst_learn_route() - learn from what the router chose, and estimate anew */
+void pst_learn_route(struct pst_learn *n, const struct pst_policy_route *r);
+
+/**
+ * pst_learn_value() - expectation of discount^k for a key, where its layer's
+ * next turn but k takes it: 0 for never, 1 for the next one
+ */
+float pst_learn_value(const struct pst_learn *n, uint32_t key);
 
 /** pst_learn_rate() - share of the turns, in the long run, that took a key */
 float pst_learn_rate(const struct pst_learn *n, uint32_t key);
