@@ -124,6 +124,25 @@ static void a_mixed_batch_is_sorted_by_class(void **s)
 	tbed_close(&st->b);
 }
 
+static void a_smaller_depth_holds_and_a_larger_one_releases(void **s)
+{
+	struct state *st = *s;
+
+	open_loopback(st, NULL, 4);
+	pst_io_set_depth(st->b.io, 2);
+	submit(st, 0, 8, PST_IO_DEMAND);
+	expect(st, 0, 2);
+	/* No more than it was created for, no less than one. */
+	pst_io_set_depth(st->b.io, 100);
+	expect(st, 2, 6);
+	expect(st, 6, 8);
+	pst_io_set_depth(st->b.io, 0);
+	submit(st, 0, 2, PST_IO_DEMAND);
+	expect(st, 0, 1);
+	expect(st, 1, 2);
+	tbed_close(&st->b);
+}
+
 static void idle_reads_in_flight_stay_within_the_bound(void **s)
 {
 	struct state *st = *s;
@@ -466,6 +485,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(demand_reads_overtake_waiting_idle_reads),
 		cmocka_unit_test(a_mixed_batch_is_sorted_by_class),
+		cmocka_unit_test(a_smaller_depth_holds_and_a_larger_one_releases),
 		cmocka_unit_test(idle_reads_in_flight_stay_within_the_bound),
 		cmocka_unit_test(the_bound_is_four_mib_at_first),
 		cmocka_unit_test(a_bound_of_zero_holds_idle_reads_back),

@@ -120,6 +120,7 @@ static void use_profile(struct cli_opts *o, const char *path)
 	if (o->engine.queue_depth || cli_state_dir(dir) ||
 	    pst_profile_find(dir, path, &p, NULL, NULL))
 		return;
+	/* Below the default nothing is gained; prefill wants more anyway. */
 	if (p.depth > PST_ENGINE_QUEUE_DEPTH)
 		o->engine.queue_depth = p.depth;
 }

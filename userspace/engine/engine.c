@@ -11,6 +11,8 @@
 
 #include "engine_priv.h"
 
+/* Reads in flight where many experts are computed between two looks. */
+#define PREFILL_DEPTH 256
 #define DEFAULT_SPLIT (1 * PST_MIB)
 /* Trunk extents, slots and splits start on this boundary. */
 #define MAX_ALIGN   4096
@@ -140,7 +142,7 @@ static int open_io(struct pst_engine *e, struct pst_diag *diag)
 							    : PST_IO_AUTO,
 		.direct = direct[e->opts.direct],
 		.queue_depth = e->opts.queue_depth ? e->opts.queue_depth
-						   : PST_ENGINE_QUEUE_DEPTH,
+						   : PREFILL_DEPTH,
 		.fault = e->opts.fault,
 		.log = e->opts.log,
 	};
@@ -226,6 +228,7 @@ static int make_store(struct pst_engine *e, struct pst_diag *diag)
 		.huge = pst_engine_huge_want(e->opts.huge),
 		.node = e->node,
 		.split_bytes = pst_engine_split(e),
+		.depth = e->opts.queue_depth ? 0 : PST_ENGINE_QUEUE_DEPTH,
 	};
 	int rc;
 

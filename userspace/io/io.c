@@ -103,6 +103,7 @@ int pst_io_assemble(const struct pst_io_args *args, pst_io_make_fn make,
 		.files = &io->files,
 		.log = args->log,
 	};
+	io->depth = io->setup.depth;
 	ret = make(&io->setup, ctx, &io->be, diag);
 	if (ret)
 		goto free_io;

@@ -234,6 +234,15 @@ int pst_io_renew_region(struct pst_io *io, int index);
 void pst_io_submit(struct pst_io *io, struct pst_io_read *list);
 
 /**
+ * pst_io_set_depth() - bound the reads in flight below what was created for
+ * @depth: at least 1 counts; more than queue_depth is queue_depth
+ *
+ * One that looks at the ring often needs few; one that computes for long in
+ * between needs many.  A raised bound issues at once what it makes room for.
+ */
+void pst_io_set_depth(struct pst_io *io, uint32_t depth);
+
+/**
  * pst_io_set_idle_bytes() - bound the idle reads in flight
  * @bytes: sum of their lengths; one read longer than that may fly alone; 0
  *	holds all of them back, those in flight excepted.  4 MiB at creation.

@@ -140,7 +140,7 @@ static void pump(struct pst_io *io)
 	struct pst_io_list batch = { 0 };
 	struct pst_io_read *r;
 
-	while (io->nr_inflight < io->setup.depth && (r = next_read(io))) {
+	while (io->nr_inflight < io->depth && (r = next_read(io))) {
 		pst_io_queue_del(queue_of(io, r), r);
 		pst_io_list_add(&batch, r);
 		r->state = PST_IO_FLYING;
@@ -163,6 +163,12 @@ void pst_io_submit(struct pst_io *io, struct pst_io_read *list)
 		next = list->next;
 		enter(io, list, now_ns);
 	}
+	pump(io);
+}
+
+void pst_io_set_depth(struct pst_io *io, uint32_t depth)
+{
+	io->depth = PST_MIN(PST_MAX(depth, 1u), io->setup.depth);
 	pump(io);
 }
 

@@ -225,6 +225,7 @@ struct pst_io_source {
  * @seen_ns: when the backend was asked last (with copies)
  * @blind_ns: how long before that it had not been asked
  * @window_reads: handed over since shares were judged
+ * @depth: how many may be, 1..setup.depth; pst_io_set_depth()
  * @nr_inflight: in the backend's hands, <= setup.depth
  * @idle_flying_bytes: lengths of the idle reads among them
  * @waiting: by class
@@ -248,6 +249,7 @@ struct pst_io {
 	struct pst_io_region regions[PST_IO_REGIONS_MAX];
 	uint32_t nr_regions;
 	uint32_t align;
+	uint32_t depth;
 	uint32_t nr_inflight;
 	uint64_t idle_bytes_max;
 	uint64_t idle_flying_bytes;

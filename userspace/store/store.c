@@ -57,8 +57,11 @@ static void count_distinct(struct pst_store *s, uint32_t layer,
 
 void pst_store_route(struct pst_store *s, const struct pst_policy_route *r)
 {
+	if (s->mode != PST_STORE_STREAM)
+		return;
 	s->wide = r->nr_tokens > 1;
-	if (s->mode == PST_STORE_STREAM && s->ops->route)
+	pst_io_set_depth(s->io, s->wide ? UINT32_MAX : s->depth);
+	if (s->ops->route)
 		s->ops->route(s->policy, r);
 }
 

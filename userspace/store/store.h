@@ -59,6 +59,8 @@ enum pst_store_mode {
  * @huge: page kind of the slots
  * @node: NUMA node of the slots, -1 for the kernel's choice
  * @split_bytes: reads longer than this are split, a multiple of 4 KiB
+ * @depth: reads in flight in decode, 0 for as many as io allows; in prefill,
+ *	where the ring is looked at seldom, it is always that many
  * @region_bytes: memory that is given back at once, 0 for the default (tests)
  */
 struct pst_store_args {
@@ -73,6 +75,7 @@ struct pst_store_args {
 	enum pst_mem_want huge;
 	int node;
 	uint32_t split_bytes;
+	uint32_t depth;
 	uint64_t region_bytes;
 };
 

@@ -52,6 +52,7 @@ struct pst_store {
 	struct pst_store_layer *layers; /* [nr_layers] */
 	uint32_t nr_layers, nr_experts, nr_slots;
 	uint32_t split_bytes;
+	uint32_t depth; /* reads in flight in decode */
 	uint64_t slot_bytes;
 	uint64_t part_off[PST_STORE_PARTS]; /* of each part in a slot */
 

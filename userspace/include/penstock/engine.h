@@ -22,7 +22,7 @@ struct pst_engine;
 struct pst_session;
 struct pst_observer;
 
-/* Reads in flight by default: beyond it a single drive gets no faster, and some
+/* Reads in flight in decode by default: beyond it a single drive gets no faster, and some
  * get slower (Documentation/bench/iobench.rst).
  */
 #define PST_ENGINE_QUEUE_DEPTH 16
@@ -88,7 +88,8 @@ enum pst_numa {
  * @batch_size: tokens per prefill chunk; 0: up to 512, as memory allows, or
  *	more where that saves passes over the experts for @prompt_tokens
  * @prompt_tokens: how long the first prompt will be, about; 0: unknown
- * @queue_depth: reads in flight; 0: PST_ENGINE_QUEUE_DEPTH
+ * @queue_depth: reads in flight; 0: PST_ENGINE_QUEUE_DEPTH in
+ *	decode, more in prefill
  * @split_bytes: longer reads are split, a multiple of 4 KiB; 0: 1 MiB
  * @io: backend; @direct: O_DIRECT
  * @resident: load every expert at open, stream nothing
