@@ -9,6 +9,7 @@ export JOBS
 
 .PHONY: all help setup demo check check-asan check-ubsan check-tsan
 .PHONY: check-valgrind bench lint install clean
+.PHONY: kmod kmod-check check-kmod check-kmod-debug
 
 all: ## build build/penstock
 	@TARGETS=userspace/cli/penstock scripts/compile $(BUILD)
@@ -43,6 +44,19 @@ bench: all ## streaming against mmap in a small memory cgroup (root)
 
 lint: ## style, include graph, sizes, shell scripts
 	@scripts/lint
+
+kmod: ## build the kernel module, build-kmod/module/penstock.ko
+	@scripts/kmod-build
+
+kmod-check: ## the module: W=1, sparse, checkpatch, coccicheck
+	@scripts/kmod-check
+
+check-kmod: ## the module's tests, in emulated machines
+	@scripts/kmod-test
+
+check-kmod-debug: ## the same on a kernel that looks for bugs; then mutants
+	@scripts/kmod-test --debug
+	@scripts/kmod-mutants
 
 install: all ## install under PREFIX (/usr/local)
 	@meson configure $(BUILD) -Dprefix=$(PREFIX)
