@@ -151,6 +151,9 @@ static void follow(struct pst_engine *e, const struct pst_governor_advice *a)
 		g->given_slots += before - now;
 	else
 		g->taken_slots += now - before;
+	/* What tokens took with another cache says nothing of this one. */
+	if (now != before)
+		memset(&e->gate, 0, sizeof(e->gate));
 	say(e, a, before);
 	warn_small(e);
 	warn_spent(e, a);

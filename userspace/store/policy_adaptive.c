@@ -138,8 +138,8 @@ static bool nothing_pinned(const void *ctx, uint32_t key)
 	return false;
 }
 
-/* The resident key of least value in a layer.  What the present turn takes is left
- * out: it may not have been wanted yet.
+/* The resident key of least value in a layer.  What the present turn takes is
+ * left out: it may not have been wanted yet.
  */
 static uint32_t lowest_of(const struct pst_policy *p, uint32_t layer,
 			  bool (*pinned)(const void *ctx, uint32_t key),

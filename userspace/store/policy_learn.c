@@ -228,8 +228,8 @@ static void count(struct pst_learn *n, uint32_t layer)
 			rate[i] += step[i] * ((float)has(n->took, e) - rate[i]);
 }
 
-/* Whatever the router counts in, probabilities by their logarithms and logits as
- * they are: by how many deviations an expert is above the mean of the layer.
+/* Whatever the router counts in, probabilities by their logarithms and logits
+ * as they are: by how many deviations an expert is above the layer's mean.
  */
 static void set_strength_of_all(struct pst_learn *n, uint32_t layer,
 				const float *probs)

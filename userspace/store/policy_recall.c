@@ -377,7 +377,7 @@ bool pst_recall_token(struct pst_recall *m, const uint64_t *set,
 {
 	struct memory *l = &m->layers[m->layer];
 	struct present *p = &m->now[m->at];
-	float most = (float)nr_used / (1.0f - KEEP);
+	float most = (float)PST_MAX(nr_used, 1u) / (1.0f - KEEP);
 	bool past;
 
 	catch_up(m, l, m->base + m->at++);
