@@ -485,7 +485,8 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(demand_reads_overtake_waiting_idle_reads),
 		cmocka_unit_test(a_mixed_batch_is_sorted_by_class),
-		cmocka_unit_test(a_smaller_depth_holds_and_a_larger_one_releases),
+		cmocka_unit_test(
+			a_smaller_depth_holds_and_a_larger_one_releases),
 		cmocka_unit_test(idle_reads_in_flight_stay_within_the_bound),
 		cmocka_unit_test(the_bound_is_four_mib_at_first),
 		cmocka_unit_test(a_bound_of_zero_holds_idle_reads_back),

@@ -123,8 +123,12 @@ static uint64_t scratch_of(const struct pst_engine *e, uint32_t batch,
 
 static uint64_t key_bytes(const struct pst_engine *e)
 {
-	return (uint64_t)e->model->hp.n_layers * e->model->hp.n_expert *
-	       PST_STORE_KEY_BYTES;
+	const struct pst_hparams *hp = &e->model->hp;
+
+	if (!hp->n_expert)
+		return 0;
+	return (uint64_t)hp->n_layers *
+	       (hp->n_expert * PST_STORE_KEY_BYTES + PST_STORE_LAYER_BYTES);
 }
 
 /* A sampler ranks every token: a logit and an id each. */

@@ -200,6 +200,10 @@ void pst_engine_govern(struct pst_engine *e)
 
 void pst_engine_govern_token(struct pst_engine *e, uint64_t ns)
 {
-	if (e->govern.on)
+	bool settled = e->opts.prefetch != PST_PREFETCH_AUTO ||
+		       (e->gate.judged && !e->gate.trial);
+
+	/* A trial of the gate would be taken for the cache's doing. */
+	if (e->govern.on && settled)
 		pst_governor_token(&e->govern.logic, ns);
 }

@@ -129,10 +129,10 @@ static int run_pass(struct pst_engine *e, struct pst_fwd_pass *pass,
 	if (pass->n > 1 && e->plan.nr_experts)
 		e->wanted_share = (double)(wanted(e) - before) /
 				  (double)e->plan.nr_experts;
-	if (!rc && pass->n == 1 && e->opts.prefetch == PST_PREFETCH_AUTO)
-		pst_gate_tell(&e->gate, pst_now_ns() - start);
 	if (!rc && pass->n == 1)
 		pst_engine_govern_token(e, pst_now_ns() - start);
+	if (!rc && pass->n == 1 && e->opts.prefetch == PST_PREFETCH_AUTO)
+		pst_gate_tell(&e->gate, pst_now_ns() - start);
 	e->warm.worth_saving |= !rc;
 	return rc;
 }

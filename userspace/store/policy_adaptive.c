@@ -40,8 +40,8 @@ static void adaptive_destroy(struct pst_policy *p)
  */
 static float discount_of(const struct pst_policy_geometry *geo)
 {
-	float tokens =
-		(float)geo->nr_slots / (float)PST_MAX(geo->nr_per_token, 1u);
+	float tokens = (float)PST_MAX(geo->nr_slots, 1u) /
+		       (float)PST_MAX(geo->nr_per_token, 1u);
 
 	return 2.0f * tokens / (1.0f + 2.0f * tokens);
 }

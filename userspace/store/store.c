@@ -61,7 +61,8 @@ void pst_store_route(struct pst_store *s, const struct pst_policy_route *r)
 		return;
 	s->wide = r->nr_tokens > 1;
 	pst_io_set_depth(s->io, s->wide ? UINT32_MAX : s->depth);
-	if (s->ops->route)
+	/* Where everything fits there is nothing to learn. */
+	if (s->ops->route && s->nr_slots < s->nr_layers * s->nr_experts)
 		s->ops->route(s->policy, r);
 }
 

@@ -146,7 +146,9 @@ uint64_t pst_store_meta_bytes(const struct pst_store_layer *layers,
 			      uint32_t split_bytes);
 
 /* Bookkeeping of one expert, resident or not: tables of store and policy. */
-#define PST_STORE_KEY_BYTES 96
+#define PST_STORE_KEY_BYTES 128
+/* Of one layer: what the default policy remembers of past tokens. */
+#define PST_STORE_LAYER_BYTES (137 * PST_KIB)
 
 /**
  * pst_store_create() - reserve and register the slots
