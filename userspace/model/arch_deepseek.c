@@ -153,17 +153,20 @@ static const char *const reads_deepseek32[] = {
 	"rope.scaling.yarn_log_multiplier", NULL
 };
 
+/* What the rows with an indexer have in common. */
+/* clang-format off */
+#define INDEXED_ROW			\
+	.rope = PST_ROPE_NORM,		\
+	PST_ROUTED_LIKE_V3,		\
+	.choice_bias = PST_OPTIONAL,	\
+	.groups = true,			\
+	.nextn = true,			\
+	.reads = reads_deepseek32
+/* clang-format on */
+
 const struct pst_arch pst_arch_deepseek32 = {
 	.name = "deepseek32",
-	.rope = PST_ROPE_NORM,
-	.experts = PST_EXPERTS_ALWAYS,
-	.gating = PST_GATING_SIGMOID,
-	.gatings = 1 << PST_GATING_SOFTMAX,
-	.choice_bias = PST_OPTIONAL,
-	.shared_expert = true,
-	.groups = true,
-	.nextn = true,
-	.reads = reads_deepseek32,
+	INDEXED_ROW,
 	.keys = read_deepseek32,
 };
 
@@ -199,14 +202,6 @@ static void read_glm_dsa(struct pst_keys *r, struct pst_hparams *hp)
 
 const struct pst_arch pst_arch_glm_dsa = {
 	.name = "glm-dsa",
-	.rope = PST_ROPE_NORM,
-	.experts = PST_EXPERTS_ALWAYS,
-	.gating = PST_GATING_SIGMOID,
-	.gatings = 1 << PST_GATING_SOFTMAX,
-	.choice_bias = PST_OPTIONAL,
-	.shared_expert = true,
-	.groups = true,
-	.nextn = true,
-	.reads = reads_deepseek32,
+	INDEXED_ROW,
 	.keys = read_glm_dsa,
 };

@@ -9,10 +9,7 @@ const struct pst_arch pst_arch_dots1 = {
 	.name = "dots1",
 	.rope = PST_ROPE_NEOX,
 	.qk_norm = PST_QK_NORM_HEAD,
-	.experts = PST_EXPERTS_ALWAYS,
-	.gating = PST_GATING_SIGMOID,
-	.gatings = 1 << PST_GATING_SOFTMAX,
+	PST_ROUTED_LIKE_V3,
 	.choice_bias = PST_OPTIONAL,
-	.shared_expert = true,
 	.keys = pst_keys_leading_dense,
 };

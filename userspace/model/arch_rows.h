@@ -8,6 +8,17 @@
 
 #include "model_priv.h"
 
+/* The routing of DeepSeek-V3, which many took over: experts in most blocks,
+ * chosen by the sigmoid of their logits, shared ones beside them.
+ */
+/* clang-format off */
+#define PST_ROUTED_LIKE_V3				\
+	.experts = PST_EXPERTS_ALWAYS,			\
+	.gating = PST_GATING_SIGMOID,			\
+	.gatings = 1 << PST_GATING_SOFTMAX,		\
+	.shared_expert = true
+/* clang-format on */
+
 extern const struct pst_arch pst_arch_deepseek2;
 extern const struct pst_arch pst_arch_deepseek32;
 extern const struct pst_arch pst_arch_glm_dsa;

@@ -158,9 +158,29 @@ bool pst_needs_q8(const struct pst_fwd *f, const struct pst_weight *w);
 void pst_quantize_rows(struct pst_fwd *f, struct act *a, uint32_t width,
 		       uint32_t n);
 
+/** pst_quantize_row() - the same of row @row only */
+void pst_quantize_row(const struct pst_fwd *f, const struct act *a, size_t row,
+		      uint32_t width);
+
 /** pst_norm_quantize() - out = rms(x) * w for @n rows, quantised if asked */
 void pst_norm_quantize(struct pst_fwd *f, const float *x, const float *w,
 		       struct act *out, uint32_t n, bool q8);
+
+/** pst_rotate() - the leading elements of a head of the pass's token @t */
+void pst_rotate(const struct pst_fwd *f, uint32_t rope,
+		enum pst_rope_style style, float *x, uint32_t t);
+
+/** pst_kv_put() - numbers into a row of the cache, in its type */
+void pst_kv_put(const struct pst_fwd *f, const struct pst_kv *kv, uint8_t *row,
+		const float *src, uint32_t n);
+
+/** pst_attend() - one query over rows of the cache */
+void pst_attend(const struct pst_fwd *f, const struct pst_kv *kv,
+		const struct pst_kattn *a);
+
+/** pst_mixer_out() - tmp = @w times the @n rows of @x, quantised if need be */
+void pst_mixer_out(struct pst_fwd *f, const struct pst_weight *w, struct act *x,
+		   uint32_t n);
 
 /** pst_half_enter() - xn = norm(x) for @n rows */
 void pst_half_enter(struct pst_fwd *f, const float *norm, uint32_t n);

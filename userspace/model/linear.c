@@ -105,6 +105,15 @@ void pst_linear(struct pst_fwd *f, const struct lin_item *items, uint32_t nr)
 	pst_pool_run(f->pool, lin_chunk, &j, chunks);
 }
 
+void pst_quantize_row(const struct pst_fwd *f, const struct act *a, size_t row,
+		      uint32_t width)
+{
+	size_t b = row * (a->stride / PST_K_QBLOCK);
+
+	f->k->quantize(a->q8 + row * a->stride, a->d + b, a->sum + b,
+		       a->f32 + row * a->stride, width);
+}
+
 struct norm_job {
 	struct pst_fwd *f;
 	const float *x;
@@ -118,14 +127,12 @@ static void norm_chunk(void *ctx, uint32_t t, uint32_t worker)
 	const struct norm_job *j = ctx;
 	uint32_t n = j->f->m->hp.n_embd;
 	struct act *o = j->out;
-	float *y = o->f32 + t * o->stride;
-	size_t b = t * (o->stride / PST_K_QBLOCK);
 
 	(void)worker;
-	j->f->k->rms_norm(y, j->x + (size_t)t * n, j->w, n, j->f->m->hp.eps);
+	j->f->k->rms_norm(o->f32 + t * o->stride, j->x + (size_t)t * n, j->w, n,
+			  j->f->m->hp.eps);
 	if (j->q8)
-		j->f->k->quantize(o->q8 + t * o->stride, o->d + b, o->sum + b,
-				  y, n);
+		pst_quantize_row(j->f, o, t, n);
 }
 
 void pst_norm_quantize(struct pst_fwd *f, const float *x, const float *w,
@@ -145,12 +152,9 @@ struct quantize_job {
 static void quantize_chunk(void *ctx, uint32_t t, uint32_t worker)
 {
 	const struct quantize_job *j = ctx;
-	struct act *a = j->a;
-	size_t b = t * (a->stride / PST_K_QBLOCK);
 
 	(void)worker;
-	j->f->k->quantize(a->q8 + t * a->stride, a->d + b, a->sum + b,
-			  a->f32 + t * a->stride, j->width);
+	pst_quantize_row(j->f, j->a, t, j->width);
 }
 
 void pst_quantize_rows(struct pst_fwd *f, struct act *a, uint32_t width,

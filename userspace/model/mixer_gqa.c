@@ -124,15 +124,6 @@ static uint64_t work_bytes(const struct pst_fwd *f, uint32_t layer)
 	return c.at;
 }
 
-static void store_row(const struct job *j, uint8_t *dst, const float *src,
-		      uint32_t n)
-{
-	if (j->kv->type == PST_KV_F32)
-		memcpy(dst, src, n * sizeof(*src));
-	else
-		j->f->k->f32_to_f16((uint16_t *)(void *)dst, src, n);
-}
-
 /* Each head by itself; @w may be NULL. */
 static void norm_each(const struct job *j, float *x, const float *w,
 		      uint32_t n_head, uint32_t hd)
@@ -157,22 +148,13 @@ static void norm_heads(const struct job *j, float *x, const float *w,
 
 static void rotate(const struct job *j, float *x, uint32_t t, uint32_t n_head)
 {
-	const struct pst_fwd *f = j->f;
-	const struct pst_rope_params *r;
-	const float *cs;
+	uint32_t rope = j->lh->rope;
 
-	if (j->lh->rope == PST_ROPE_NONE)
+	if (rope == PST_ROPE_NONE)
 		return;
-	r = &f->m->hp.rope[j->lh->rope];
-	cs = f->cs[j->lh->rope] + (size_t)t * r->n_rot;
-	for (uint32_t h = 0; h < n_head; h++) {
-		float *head = x + (size_t)h * j->lh->hd_k;
-
-		if (r->style == PST_ROPE_NORM)
-			f->k->rope_norm(head, cs, r->n_rot);
-		else
-			f->k->rope_neox(head, cs, r->n_rot);
-	}
+	for (uint32_t h = 0; h < n_head; h++)
+		pst_rotate(j->f, rope, j->f->m->hp.rope[rope].style,
+			   x + (size_t)h * j->lh->hd_k, t);
 }
 
 /* The heads of q or k of one token: norms and rotation. */
@@ -214,10 +196,12 @@ static void keep(const struct job *j, float *k, float *v, uint32_t t)
 		norm_each(j, v, NULL, lh->n_head_kv, lh->hd_v);
 	prepare_heads(j, k, j->w->k_norm, t, lh->n_head_kv);
 	for (uint32_t h = 0; h < lh->n_head_kv; h++) {
-		store_row(j, pst_kv_at(j->kv, j->kv_layer, PST_KV_K, h, pos),
-			  k + (size_t)h * lh->hd_k, lh->hd_k);
-		store_row(j, pst_kv_at(j->kv, j->kv_layer, PST_KV_V, h, pos),
-			  v + (size_t)h * lh->hd_v, lh->hd_v);
+		pst_kv_put(j->f, j->kv,
+			   pst_kv_at(j->kv, j->kv_layer, PST_KV_K, h, pos),
+			   k + (size_t)h * lh->hd_k, lh->hd_k);
+		pst_kv_put(j->f, j->kv,
+			   pst_kv_at(j->kv, j->kv_layer, PST_KV_V, h, pos),
+			   v + (size_t)h * lh->hd_v, lh->hd_v);
 	}
 }
 
@@ -272,10 +256,7 @@ static void attend_chunk(void *ctx, uint32_t chunk, uint32_t worker)
 		a.out = j->s.att.f32 + t * j->s.att.stride +
 			(size_t)h * lh->hd_v;
 		a.sink = j->w->sinks ? j->w->sinks + h : NULL;
-		if (j->kv->type == PST_KV_F32)
-			f->k->attn_f32(&a);
-		else
-			f->k->attn_f16(&a);
+		pst_attend(f, j->kv, &a);
 	}
 }
 
@@ -312,19 +293,12 @@ static void run(struct pst_fwd *f, const struct pst_fwd_pass *pass,
 			 .kv = pass->kv,
 			 .kv_layer = layer - f->m->hp.layer[layer].kv_back,
 			 .pos0 = pass->kv->n_used };
-	struct lin_item out = { .w = &j.w->wo,
-				.x = &j.s.att.k,
-				.nr_x = pass->n,
-				.y = f->tmp,
-				.y_stride = f->m->hp.n_embd };
 
 	lay_out(f, j.lh, &c, &j.s);
 	project_qkv(&j, pass->n);
 	pst_pool_run(f->pool, prepare_chunk, &j, pass->n);
 	pst_pool_run(f->pool, attend_chunk, &j, pass->n * j.lh->n_head_kv);
-	if (pst_needs_q8(f, out.w))
-		pst_quantize_rows(f, &j.s.att, out.w->n_in, pass->n);
-	pst_linear(f, &out, 1);
+	pst_mixer_out(f, &j.w->wo, &j.s.att, pass->n);
 }
 
 const struct pst_mixer pst_mixer_gqa = {

@@ -118,33 +118,13 @@ static uint64_t work_bytes(const struct pst_fwd *f, uint32_t layer)
 void pst_mla_store(const struct mla_job *j, uint32_t stream, uint32_t pos,
 		   const float *src, uint32_t n)
 {
-	uint8_t *dst = pst_kv_at(j->kv, j->layer, stream, 0, pos);
-
-	if (j->kv->type == PST_KV_F32)
-		memcpy(dst, src, n * sizeof(*src));
-	else
-		j->f->k->f32_to_f16((uint16_t *)(void *)dst, src, n);
-}
-
-/* The quantised form of one row. */
-static void quantize_row(const struct mla_job *j, struct act *a, size_t row,
-			 uint32_t width)
-{
-	size_t b = row * (a->stride / PST_K_QBLOCK);
-
-	j->f->k->quantize(a->q8 + row * a->stride, a->d + b, a->sum + b,
-			  a->f32 + row * a->stride, width);
+	pst_kv_put(j->f, j->kv, pst_kv_at(j->kv, j->layer, stream, 0, pos), src,
+		   n);
 }
 
 static void rotate(const struct mla_job *j, float *x, uint32_t t)
 {
-	const struct pst_rope_params *r = &j->f->m->hp.rope[0];
-	const float *cs = j->f->cs[0] + (size_t)t * r->n_rot;
-
-	if (r->style == PST_ROPE_NORM)
-		j->f->k->rope_norm(x, cs, r->n_rot);
-	else
-		j->f->k->rope_neox(x, cs, r->n_rot);
+	pst_rotate(j->f, 0, j->f->m->hp.rope[0].style, x, t);
 }
 
 /* One token: what is remembered of it, and its compressed query. */
@@ -165,7 +145,7 @@ static void compress_chunk(void *ctx, uint32_t t, uint32_t worker)
 		return;
 	j->f->k->rms_norm(qa, qa, j->w->q_norm, p->q_rank, eps);
 	if (p->q_rank % PST_K_QBLOCK == 0)
-		quantize_row(j, &j->s.qa, t, p->q_rank);
+		pst_quantize_row(j->f, &j->s.qa, t, p->q_rank);
 }
 
 static void project(struct mla_job *j)
@@ -242,7 +222,7 @@ static void prepare_chunk(void *ctx, uint32_t i, uint32_t worker)
 		memcpy(j->s.nope.f32 + row * j->s.nope.stride, q,
 		       p->hd_nope * sizeof(*q));
 		if (q8)
-			quantize_row(j, &j->s.nope, row, p->hd_nope);
+			pst_quantize_row(j->f, &j->s.nope, row, p->hd_nope);
 	}
 	if (pst_mla_is_sparse(p, j->pos0 + j->first + i))
 		gather(j, i);
@@ -390,12 +370,9 @@ static void attend_chunk(void *ctx, uint32_t chunk, uint32_t worker)
 
 		a.q = query_of(j, i, h);
 		a.out = j->s.sum.f32 + row * j->s.sum.stride;
-		if (j->kv->type == PST_KV_F32)
-			f->k->attn_f32(&a);
-		else
-			f->k->attn_f16(&a);
+		pst_attend(f, j->kv, &a);
 		if (q8)
-			quantize_row(j, &j->s.sum, row, p->kv_rank);
+			pst_quantize_row(j->f, &j->s.sum, row, p->kv_rank);
 	}
 }
 
@@ -421,11 +398,6 @@ static void run(struct pst_fwd *f, const struct pst_fwd_pass *pass,
 			     .n_head = f->m->hp.layer[layer].n_head,
 			     .n = pass->n,
 			     .pos0 = pass->kv->n_used };
-	struct lin_item out = { .w = &j.w->wo,
-				.x = &j.s.att.k,
-				.nr_x = pass->n,
-				.y = f->tmp,
-				.y_stride = f->m->hp.n_embd };
 
 	lay_out(f, layer, &c, &j.s);
 	project(&j);
@@ -433,9 +405,7 @@ static void run(struct pst_fwd *f, const struct pst_fwd_pass *pass,
 		pst_mla_index_run(&j);
 	for (; j.first < j.n; j.first += slice_of(j.p))
 		run_slice(&j);
-	if (pst_needs_q8(f, out.w))
-		pst_quantize_rows(f, &j.s.att, out.w->n_in, pass->n);
-	pst_linear(f, &out, 1);
+	pst_mixer_out(f, &j.w->wo, &j.s.att, pass->n);
 }
 
 const struct pst_mixer pst_mixer_mla = {

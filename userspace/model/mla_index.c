@@ -62,13 +62,7 @@ static void layer_norm(float *x, const float *w, const float *b, uint32_t n)
 
 static void rotate(const struct mla_job *j, float *x, uint32_t t)
 {
-	const struct pst_rope_params *r = &j->f->m->hp.rope[0];
-	const float *cs = j->f->cs[0] + (size_t)t * r->n_rot;
-
-	if (j->p->index_rope == PST_ROPE_NORM)
-		j->f->k->rope_norm(x, cs, r->n_rot);
-	else
-		j->f->k->rope_neox(x, cs, r->n_rot);
+	pst_rotate(j->f, 0, j->p->index_rope, x, t);
 }
 
 /* One token: its key into the cache, its queries rotated. */

@@ -306,13 +306,11 @@ static void weigh_chunk(void *ctx, uint32_t t, uint32_t worker)
 	for (uint32_t r = 0; r < f->n_used; r++) {
 		size_t at = (size_t)t * f->n_used + r, row = f->pair_of[at];
 		float *y = f->xe.f32 + row * f->xe.stride;
-		size_t b = row * (f->xe.stride / PST_K_QBLOCK);
 
 		for (uint32_t i = 0; i < n; i++)
 			y[i] = f->sel_w[at] * x[i];
 		if (j->q8)
-			f->k->quantize(f->xe.q8 + row * f->xe.stride,
-				       f->xe.d + b, f->xe.sum + b, y, n);
+			pst_quantize_row(f, &f->xe, row, n);
 	}
 }
 

@@ -1,0 +1,53 @@
+// SPDX-License-Identifier: MIT
+/*
+ * What the kinds of attention share: rotation of a head, a row into the cache,
+ * one query over rows of the cache, and the matrix behind it all.  Knows neither
+ * heads nor windows.
+ */
+#include <string.h>
+
+#include "fwd_priv.h"
+
+void pst_rotate(const struct pst_fwd *f, uint32_t rope,
+		enum pst_rope_style style, float *x, uint32_t t)
+{
+	uint32_t n_rot = f->m->hp.rope[rope].n_rot;
+	const float *cs = f->cs[rope] + (size_t)t * n_rot;
+
+	if (style == PST_ROPE_NORM)
+		f->k->rope_norm(x, cs, n_rot);
+	else
+		f->k->rope_neox(x, cs, n_rot);
+}
+
+void pst_kv_put(const struct pst_fwd *f, const struct pst_kv *kv, uint8_t *row,
+		const float *src, uint32_t n)
+{
+	if (kv->type == PST_KV_F32)
+		memcpy(row, src, n * sizeof(*src));
+	else
+		f->k->f32_to_f16((uint16_t *)(void *)row, src, n);
+}
+
+void pst_attend(const struct pst_fwd *f, const struct pst_kv *kv,
+		const struct pst_kattn *a)
+{
+	if (kv->type == PST_KV_F32)
+		f->k->attn_f32(a);
+	else
+		f->k->attn_f16(a);
+}
+
+void pst_mixer_out(struct pst_fwd *f, const struct pst_weight *w, struct act *x,
+		   uint32_t n)
+{
+	struct lin_item out = { .w = w,
+				.x = &x->k,
+				.nr_x = n,
+				.y = f->tmp,
+				.y_stride = f->m->hp.n_embd };
+
+	if (pst_needs_q8(f, w))
+		pst_quantize_rows(f, x, w->n_in, n);
+	pst_linear(f, &out, 1);
+}
