@@ -9,6 +9,12 @@
 /* Of a layer's experts: from here on, all of them are read in file order. */
 #define WHOLE_SHARE 0.97
 
+/* What the caller takes back of a prompt is not known before: of a conversation
+ * usually the few tokens that ask for the reply, which a later prompt does not
+ * have there.  The state before these is kept.
+ */
+#define KEEP_BACK 16
+
 int pst_session_create(struct pst_engine *e, struct pst_session **out)
 {
 	struct pst_session *s = &e->session;
@@ -143,12 +149,28 @@ bool pst_engine_idle(struct pst_engine *e)
 	return e->store && pst_store_idle(e->store);
 }
 
+/* Of a prompt, how many tokens before the state that is kept. */
+static uint32_t kept_after(const struct pst_eval *ev)
+{
+	return ev->nr > KEEP_BACK ? ev->nr - KEEP_BACK : 0;
+}
+
+/* That, in a chunk; 0 where it is not. */
+static uint32_t kept_within(const struct chunk *c)
+{
+	uint32_t keep = kept_after(c->ev);
+
+	return keep > c->first && keep <= c->first + c->n ? keep - c->first : 0;
+}
+
 int pst_session_eval(struct pst_session *s, const struct pst_eval *ev,
 		     struct pst_diag *diag)
 {
 	uint32_t batch = s->e->plan.batch_size;
 	int rc = check_tokens(s, ev, diag);
 
+	if (!rc && ev->nr > 1 && !kept_after(ev))
+		pst_kv_keep(&s->kv);
 	for (uint32_t at = 0; !rc && at < ev->nr; at += batch) {
 		struct chunk c = { .ev = ev,
 				   .first = at,
@@ -160,6 +182,7 @@ int pst_session_eval(struct pst_session *s, const struct pst_eval *ev,
 			.first_logits = ev->first_logits > at
 						? ev->first_logits - at
 						: 0,
+			.keep = kept_within(&c),
 			.logits = chunk_logits,
 			.progress = ev->progress ? chunk_progress : NULL,
 			.stop = ev->stop ? chunk_stop : NULL,

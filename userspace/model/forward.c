@@ -294,7 +294,7 @@ int pst_fwd_run(struct pst_fwd *f, const struct pst_fwd_pass *pass,
 	f->predict.ahead = pass->predict_ahead;
 	f->predict.whole = pass->predict_whole;
 	pst_observe_begin(f, pass->kv->n_used);
-	pst_kv_room(pass->kv, pass->n);
+	pst_kv_begin(pass->kv, pass->n, pass->keep);
 	pst_pool_run(f->pool, embed_chunk, &e, pass->n);
 	for (uint32_t l = 0; l < n_layers; l++) {
 		rc = run_layer(f, pass, l, diag);
@@ -309,7 +309,7 @@ int pst_fwd_run(struct pst_fwd *f, const struct pst_fwd_pass *pass,
 	rc = give_logits(f, pass);
 	if (rc)
 		return rc;
-	pass->kv->n_used += pass->n;
+	pst_kv_commit(pass->kv, pass->n);
 	pst_observe_end(f, pass->n);
 	return 0;
 }

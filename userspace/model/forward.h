@@ -25,26 +25,36 @@ enum pst_kv_type {
 #define PST_KV_INDEX   2
 #define PST_KV_STREAMS 3
 
+/* Copies of what a block remembers of the whole sequence: what the last pass
+ * left, what the next one leaves, and one that can be come back to.
+ */
+#define PST_KV_COPIES 3
+
 /**
- * struct pst_kv_shape - what one block remembers of each position
- * @heads, @width: @heads rows of @width numbers in a stream; 0 for none
+ * struct pst_kv_shape - what one block remembers
+ * @heads, @width: of each position: @heads rows of @width numbers in a stream;
+ *	0 for none
  * @window: positions that are looked back at, the newest included; 0 for all
+ * @state: floats of the whole sequence, whatever its length; 0 for none
  */
 struct pst_kv_shape {
 	uint32_t heads[PST_KV_STREAMS];
 	uint32_t width[PST_KV_STREAMS];
 	uint32_t window;
+	uint32_t state;
 };
 
 /**
  * struct pst_kv_layer - where a block's memory lies
  * @off_bytes: of a stream: [heads][cap][width]
+ * @state_off_bytes: [PST_KV_COPIES][state], each copy aligned to 64
  * @cap: positions that fit
  * @base: the first position that is held; more than 0 with a window only
  */
 struct pst_kv_layer {
 	struct pst_kv_shape shape;
 	uint64_t off_bytes[PST_KV_STREAMS];
+	uint64_t state_off_bytes;
 	uint32_t cap;
 	uint32_t base;
 };
@@ -54,6 +64,13 @@ struct pst_kv_layer {
  * @layers: [nr_layers]
  * @n_ctx: positions that fit
  * @n_used: positions that hold a token; lowered by pst_kv_truncate() only
+ * @has_state: some block remembers more than positions
+ * @copy_pos: tokens that each copy of the state has seen, PST_KV_NOTHING for
+ *	a copy that holds none
+ * @now, @next: the copy that a pass starts from, and the one that it leaves
+ * @kept: the one that passes spare; @now when there is none
+ * @keep: tokens of this pass after which the state goes to @middle as well, 0
+ *	for none
  */
 struct pst_kv {
 	struct pst_mem mem;
@@ -62,7 +79,13 @@ struct pst_kv {
 	uint32_t nr_layers;
 	uint32_t n_ctx;
 	uint32_t n_used;
+	bool has_state;
+	uint32_t copy_pos[PST_KV_COPIES];
+	uint32_t now, next, middle, kept;
+	uint32_t keep;
 };
+
+#define PST_KV_NOTHING UINT32_MAX
 
 /**
  * struct pst_kv_args - what to reserve
@@ -83,7 +106,11 @@ struct pst_kv_args {
 uint64_t pst_kv_bytes(const struct pst_hparams *hp,
 		      const struct pst_kv_args *args);
 
-/** pst_kv_read_bytes() - what a token after @depth others reads in a block */
+/**
+ * pst_kv_read_bytes() - what a token after @depth others reads in a block
+ *
+ * A state is read and written: it counts twice.
+ */
 uint64_t pst_kv_read_bytes(const struct pst_hparams *hp, enum pst_kv_type type,
 			   uint32_t layer, uint32_t depth);
 
@@ -95,24 +122,49 @@ void pst_kv_fini(struct pst_kv *kv);
 /**
  * pst_kv_truncate() - forget the tokens from position @n on
  *
- * A block with a window forgets old positions: when it lacks some that would
- * be looked at again, the whole sequence is forgotten.  Return: the tokens
- * that are left, @n or fewer.
+ * A block with a window forgets old positions, and a state cannot be taken
+ * back: it is there after the last pass, before it, and where it was kept.
+ * What is left is the longest beginning, of at most @n tokens, that all blocks
+ * still know; that may be nothing.  Return: its length.
  */
 uint32_t pst_kv_truncate(struct pst_kv *kv, uint32_t n);
 
+/** pst_kv_keep() - spare the present state until another one is kept */
+void pst_kv_keep(struct pst_kv *kv);
+
 /**
- * pst_kv_room() - make room for @n tokens after those that are there
+ * pst_kv_begin() - a pass of @n tokens begins
+ * @keep: the state after so many of them, 1..n, is kept; 0: as it was
  *
- * A pass begins with it: window blocks move what they still need to the front.
+ * Makes room: window blocks move what they still need to the front.  Nothing
+ * is changed for good before pst_kv_commit(): a pass that fails is forgotten
+ * by not calling it, but for a state that was kept, if another was to be.
  */
-void pst_kv_room(struct pst_kv *kv, uint32_t n);
+void pst_kv_begin(struct pst_kv *kv, uint32_t n, uint32_t keep);
+
+/** pst_kv_commit() - the @n tokens of the pass are held */
+void pst_kv_commit(struct pst_kv *kv, uint32_t n);
 
 /** pst_kv_at() - first byte of a head's row; @pos is held or has room */
 uint8_t *pst_kv_at(const struct pst_kv *kv, uint32_t layer, uint32_t stream,
 		   uint32_t head, uint32_t pos);
 
-/** pst_kv_elem() - bytes of a number */
+/* Copies of the state during a pass. */
+enum pst_kv_copy {
+	PST_KV_BEFORE, /* where it starts; not to be written */
+	PST_KV_AFTER, /* where it ends; holds anything */
+	PST_KV_MIDDLE /* after kv->keep of its tokens; holds anything */
+};
+
+/**
+ * pst_kv_state() - a block's state, [shape.state] floats aligned to 64
+ *
+ * Return: NULL for PST_KV_MIDDLE when kv->keep is 0.
+ */
+float *pst_kv_state(const struct pst_kv *kv, uint32_t layer,
+		    enum pst_kv_copy copy);
+
+/** pst_kv_elem() - bytes of a number of a stream */
 static inline size_t pst_kv_elem(const struct pst_kv *kv)
 {
 	return kv->type == PST_KV_F32 ? 4 : 2;
@@ -156,6 +208,8 @@ void pst_fwd_set_store(struct pst_fwd *f, struct pst_store *s);
  * @tokens: [n], each below n_vocab
  * @n: 1..n_batch, and kv->n_used + n <= kv->n_ctx
  * @first_logits: logits are computed for tokens first_logits..n-1
+ * @keep: the state after so many of the tokens can be come back to, see
+ *	pst_kv_begin(); 0: no such wish
  * @predict_ahead: blocks whose experts are guessed and read ahead, 0 for none
  * @predict_whole: the guess is all of a block's experts
  * @logits: called for each of those, in order, with [n_vocab] floats that are
@@ -170,6 +224,7 @@ struct pst_fwd_pass {
 	const int32_t *tokens;
 	uint32_t n;
 	uint32_t first_logits;
+	uint32_t keep;
 	uint32_t predict_ahead;
 	bool predict_whole;
 	int (*logits)(void *ctx, uint32_t token, const float *logits);

@@ -5,6 +5,10 @@
  * When that is full, the positions that are still looked at move to its front:
  * they stay in order and in one piece, so that a pass reads the same numbers
  * in the same order whatever the buffer's size.
+ *
+ * A state, which every token changes as a whole, lies here in copies: a pass
+ * reads one and writes another, so that it can fail; the third is where the
+ * sequence can be taken back to.  Copies change roles, nothing is moved.
  */
 #include <errno.h>
 #include <stdlib.h>
@@ -26,7 +30,12 @@ static uint32_t positions(const struct pst_kv_shape *s,
 	return (uint32_t)PST_MIN(n, (uint64_t)args->n_ctx);
 }
 
-/* Places a block's streams from *at on; false when that overflows. */
+static uint64_t copy_bytes(const struct pst_kv_layer *l)
+{
+	return pst_align_up((uint64_t)l->shape.state * sizeof(float), 64);
+}
+
+/* Places a block's streams and state from *at on; false when that overflows. */
 static bool place(const struct pst_kv_args *args, struct pst_kv_layer *l,
 		  uint64_t *at)
 {
@@ -43,7 +52,9 @@ static bool place(const struct pst_kv_args *args, struct pst_kv_layer *l,
 		if (*at > INT64_MAX / 4)
 			return false;
 	}
-	return true;
+	l->state_off_bytes = *at;
+	*at += PST_KV_COPIES * copy_bytes(l);
+	return *at <= INT64_MAX / 4;
 }
 
 static bool place_layer(const struct pst_hparams *hp,
@@ -79,7 +90,8 @@ uint64_t pst_kv_read_bytes(const struct pst_hparams *hp, enum pst_kv_type type,
 		n += (uint64_t)s.heads[i] * s.width[i];
 	if (s.window)
 		depth = PST_MIN(depth, s.window);
-	return n * depth * (type == PST_KV_F32 ? 4 : 2);
+	return n * depth * (type == PST_KV_F32 ? 4 : 2) +
+	       2 * (uint64_t)s.state * sizeof(float);
 }
 
 int pst_kv_init(struct pst_kv *kv, const struct pst_hparams *hp,
@@ -103,8 +115,13 @@ int pst_kv_init(struct pst_kv *kv, const struct pst_hparams *hp,
 		pst_kv_fini(kv);
 		return rc;
 	}
-	for (uint32_t i = 0; i < hp->n_layers; i++)
+	for (uint32_t i = 0; i < hp->n_layers; i++) {
 		place_layer(hp, args, i, &kv->layers[i], &at);
+		kv->has_state |= kv->layers[i].shape.state != 0;
+	}
+	/* New memory is zero: the first copy is the state before any token. */
+	for (uint32_t c = 1; c < PST_KV_COPIES; c++)
+		kv->copy_pos[c] = PST_KV_NOTHING;
 	return 0;
 }
 
@@ -123,17 +140,96 @@ static uint32_t oldest(const struct pst_kv_layer *l, uint32_t pos)
 	return l->shape.window && pos > back ? pos - back : 0;
 }
 
+static float *copy_of(const struct pst_kv *kv, uint32_t layer, uint32_t copy)
+{
+	const struct pst_kv_layer *l = &kv->layers[layer];
+
+	return (float *)(void *)((uint8_t *)kv->mem.addr + l->state_off_bytes +
+				 copy * copy_bytes(l));
+}
+
+/* A copy with neither role; there is one, since there are three. */
+static uint32_t spare_copy(uint32_t a, uint32_t b)
+{
+	uint32_t c = 0;
+
+	while (c == a || c == b)
+		c++;
+	return c;
+}
+
+/* The state before any token. */
+static uint32_t blank_copy(struct pst_kv *kv)
+{
+	uint32_t c = spare_copy(kv->now, kv->now);
+
+	for (uint32_t i = 0; i < kv->nr_layers; i++)
+		memset(copy_of(kv, i, c), 0, copy_bytes(&kv->layers[i]));
+	kv->copy_pos[c] = 0;
+	return c;
+}
+
+/* The longest beginning of at most @n tokens that a copy has seen. */
+static uint32_t known_before(const struct pst_kv *kv, uint32_t n)
+{
+	uint32_t most = 0;
+
+	if (!kv->has_state)
+		return n;
+	for (uint32_t c = 0; c < PST_KV_COPIES; c++)
+		if (kv->copy_pos[c] <= n)
+			most = PST_MAX(most, kv->copy_pos[c]);
+	return most;
+}
+
+/* The state is that after @n tokens: known_before() gave them. */
+static void state_back(struct pst_kv *kv, uint32_t n)
+{
+	uint32_t c = 0;
+
+	while (c < PST_KV_COPIES && kv->copy_pos[c] != n)
+		c++;
+	kv->now = c < PST_KV_COPIES ? c : blank_copy(kv);
+	for (c = 0; c < PST_KV_COPIES; c++)
+		if (kv->copy_pos[c] > n)
+			kv->copy_pos[c] = PST_KV_NOTHING;
+	if (kv->copy_pos[kv->kept] == PST_KV_NOTHING)
+		kv->kept = kv->now;
+}
+
 uint32_t pst_kv_truncate(struct pst_kv *kv, uint32_t n)
 {
 	if (n >= kv->n_used)
 		return kv->n_used;
+	n = known_before(kv, n);
 	for (uint32_t i = 0; i < kv->nr_layers; i++)
 		if (kv->layers[i].base > oldest(&kv->layers[i], n))
 			n = 0;
 	for (uint32_t i = 0; !n && i < kv->nr_layers; i++)
 		kv->layers[i].base = 0;
+	if (kv->has_state)
+		state_back(kv, n);
 	kv->n_used = n;
 	return n;
+}
+
+void pst_kv_keep(struct pst_kv *kv)
+{
+	kv->kept = kv->now;
+}
+
+float *pst_kv_state(const struct pst_kv *kv, uint32_t layer,
+		    enum pst_kv_copy copy)
+{
+	switch (copy) {
+	case PST_KV_BEFORE:
+		return copy_of(kv, layer, kv->now);
+	case PST_KV_AFTER:
+		return copy_of(kv, layer, kv->next);
+	case PST_KV_MIDDLE:
+		break;
+	}
+	return kv->keep ? copy_of(kv, layer, kv->middle) : NULL;
 }
 
 uint8_t *pst_kv_at(const struct pst_kv *kv, uint32_t layer, uint32_t stream,
@@ -162,7 +258,7 @@ static void move_layer(struct pst_kv *kv, uint32_t layer, uint32_t base)
 	l->base = base;
 }
 
-void pst_kv_room(struct pst_kv *kv, uint32_t n)
+static void make_room(struct pst_kv *kv, uint32_t n)
 {
 	for (uint32_t i = 0; i < kv->nr_layers; i++) {
 		struct pst_kv_layer *l = &kv->layers[i];
@@ -170,4 +266,33 @@ void pst_kv_room(struct pst_kv *kv, uint32_t n)
 		if (kv->n_used + n - l->base > l->cap)
 			move_layer(kv, i, oldest(l, kv->n_used));
 	}
+}
+
+void pst_kv_begin(struct pst_kv *kv, uint32_t n, uint32_t keep)
+{
+	make_room(kv, n);
+	kv->keep = 0;
+	if (!kv->has_state)
+		return;
+	kv->next = spare_copy(kv->now, keep ? kv->now : kv->kept);
+	kv->copy_pos[kv->next] = PST_KV_NOTHING;
+	if (keep)
+		kv->kept = kv->next;
+	if (!keep || keep == n)
+		return;
+	kv->keep = keep;
+	kv->middle = spare_copy(kv->now, kv->next);
+	kv->copy_pos[kv->middle] = PST_KV_NOTHING;
+	kv->kept = kv->middle;
+}
+
+void pst_kv_commit(struct pst_kv *kv, uint32_t n)
+{
+	if (kv->has_state) {
+		if (kv->keep)
+			kv->copy_pos[kv->middle] = kv->n_used + kv->keep;
+		kv->copy_pos[kv->next] = kv->n_used + n;
+		kv->now = kv->next;
+	}
+	kv->n_used += n;
 }

@@ -318,9 +318,12 @@ uint32_t pst_session_nr_tokens(const struct pst_session *s);
 /**
  * pst_session_truncate() - forget all tokens from position @n on
  *
- * A model with sliding windows has forgotten old positions: where they would
- * be looked at again the whole sequence is forgotten.  pst_session_nr_tokens()
- * says how many tokens are left, @n or none.
+ * A model with sliding windows has forgotten old positions, and one with a
+ * recurrent state can be taken back to a few places only: before the last
+ * evaluation, and to 16 tokens before the end of the last evaluation of more
+ * than one token.  Of the first @n tokens, the longest beginning stays that
+ * the model still knows, which may be none of them.  pst_session_nr_tokens()
+ * says how many are left: what follows them is to be evaluated again.
  */
 void pst_session_truncate(struct pst_session *s, uint32_t n);
 
