@@ -3,85 +3,80 @@
  * /dev/penstock: the calls that make, find and unlink pools.
  */
 #include <linux/err.h>
-#include <linux/file.h>
 #include <linux/fs.h>
 #include <linux/miscdevice.h>
 #include <linux/string.h>
-#include <linux/uaccess.h>
 
 #include "compat.h"
 #include "kmod.h"
 
-static int call_info(void __user *user)
+static int call_info(void *ctx, void *arg)
 {
-	struct penstock_info args;
-	u32 user_size;
-	int rc;
+	struct penstock_info *args = arg;
 
-	rc = pst_args_get(&args, sizeof(args), sizeof(args), user, &user_size);
-	if (rc)
-		return rc;
-	if (args.flags)
+	if (args->flags)
 		return -EINVAL;
-	memset(&args, 0, sizeof(args));
-	args.size = user_size;
-	args.abi = PENSTOCK_ABI;
-	args.max_order = min(PENSTOCK_MAX_ORDER, PST_MAX_PAGE_ORDER);
-	args.features = PENSTOCK_F_NAMED | PENSTOCK_F_BUSY;
+	*args = (struct penstock_info){
+		.size = args->size,
+		.abi = PENSTOCK_ABI,
+		.max_order = min(PENSTOCK_MAX_ORDER, PST_MAX_PAGE_ORDER),
+		.features = PENSTOCK_F_NAMED | PENSTOCK_F_BUSY,
+	};
 	pst_drain_flush();
-	pst_quota_report(&args);
-	return pst_args_put(user, &args, sizeof(args), user_size);
+	pst_quota_report(args);
+	return 0;
 }
 
-static int call_create(void __user *user)
+static struct file *call_create(void *ctx, void *arg)
 {
-	struct penstock_create args;
+	struct penstock_create *args = arg;
 	struct pst_pool *pool;
 	struct file *file;
-	u32 user_size;
-	int rc, fd;
 
-	rc = pst_args_get(&args, sizeof(args), sizeof(args), user, &user_size);
-	if (rc)
-		return rc;
-	fd = get_unused_fd_flags(O_CLOEXEC);
-	if (fd < 0)
-		return fd;
-	args.fd = -1;
-	memset(args.got_bytes_by_order, 0, sizeof(args.got_bytes_by_order));
-	pool = pst_pool_create(&args, args.got_bytes_by_order);
-	if (IS_ERR(pool)) {
-		put_unused_fd(fd);
-		return pst_args_put(user, &args, sizeof(args), user_size) ?:
-			       PTR_ERR(pool);
-	}
-	args.fd = fd;
+	memset(args->got_bytes_by_order, 0, sizeof(args->got_bytes_by_order));
+	pool = pst_pool_create(args, args->got_bytes_by_order);
+	if (IS_ERR(pool))
+		return ERR_CAST(pool);
 	/* For the name's sake, should this fail. */
 	pst_pool_get(pool);
 	file = pst_pool_file_open(pool, true, false);
-	rc = PTR_ERR_OR_ZERO(file);
-	if (!rc) {
-		rc = pst_args_put(user, &args, sizeof(args), user_size);
-		if (rc)
-			fput(file);
-	}
-	if (rc) {
-		put_unused_fd(fd);
+	if (IS_ERR(file))
 		pst_name_drop(pool);
-	} else {
-		fd_install(fd, file);
-	}
 	pst_pool_put(pool);
-	return rc;
+	return file;
 }
 
-static struct file *open_named(struct penstock_open *args)
+/* A name for a pool that nobody was told of would be in the way. */
+static void undo_create(struct file *file)
 {
+	pst_name_drop(pst_pool_of_file(file));
+}
+
+static int check_open(const struct penstock_open *args)
+{
+	u32 known = PENSTOCK_O_OWNER | PENSTOCK_O_WAIT_IDLE | PENSTOCK_O_UID;
+
+	if (args->flags & ~known || args->reserved)
+		return -EINVAL;
+	/* Only the owner has anything to wait for. */
+	if ((args->flags & PENSTOCK_O_WAIT_IDLE) &&
+	    !(args->flags & PENSTOCK_O_OWNER))
+		return -EINVAL;
+	if (args->uid && !(args->flags & PENSTOCK_O_UID))
+		return -EINVAL;
+	return 0;
+}
+
+static struct file *call_open(void *ctx, void *arg)
+{
+	struct penstock_open *args = arg;
 	bool owner = args->flags & PENSTOCK_O_OWNER;
 	bool wait = args->flags & PENSTOCK_O_WAIT_IDLE;
 	struct pst_pool *pool;
-	int rc = 0;
+	int rc = check_open(args);
 
+	if (rc)
+		return ERR_PTR(rc);
 	pool = pst_name_find(args->name,
 			     args->flags & PENSTOCK_O_UID ? &args->uid : NULL);
 	if (IS_ERR(pool))
@@ -100,88 +95,52 @@ static struct file *open_named(struct penstock_open *args)
 	return pst_pool_file_open(pool, owner, !owner);
 }
 
-static int check_open(const struct penstock_open *args)
+static int call_unlink(void *ctx, void *arg)
 {
-	u32 known = PENSTOCK_O_OWNER | PENSTOCK_O_WAIT_IDLE | PENSTOCK_O_UID;
+	struct penstock_unlink *args = arg;
 
-	if (args->flags & ~known || args->reserved)
+	if (args->flags & ~PENSTOCK_U_UID || args->reserved)
 		return -EINVAL;
-	/* Only the owner has anything to wait for. */
-	if ((args->flags & PENSTOCK_O_WAIT_IDLE) &&
-	    !(args->flags & PENSTOCK_O_OWNER))
+	if (args->uid && !(args->flags & PENSTOCK_U_UID))
 		return -EINVAL;
-	if (args->uid && !(args->flags & PENSTOCK_O_UID))
-		return -EINVAL;
-	return 0;
+	return pst_name_unlink(args->name, args->flags & PENSTOCK_U_UID ?
+						   &args->uid :
+						   NULL);
 }
 
-static int call_open(void __user *user)
-{
-	struct penstock_open args;
-	struct file *file;
-	u32 user_size;
-	int rc, fd;
-
-	rc = pst_args_get(&args, sizeof(args), sizeof(args), user, &user_size);
-	if (rc)
-		return rc;
-	rc = check_open(&args);
-	if (rc)
-		return rc;
-	fd = get_unused_fd_flags(O_CLOEXEC);
-	if (fd < 0)
-		return fd;
-	args.fd = -1;
-	file = open_named(&args);
-	if (IS_ERR(file)) {
-		put_unused_fd(fd);
-		return pst_args_put(user, &args, sizeof(args), user_size) ?:
-			       PTR_ERR(file);
-	}
-	args.fd = fd;
-	rc = pst_args_put(user, &args, sizeof(args), user_size);
-	if (rc) {
-		put_unused_fd(fd);
-		fput(file);
-		return rc;
-	}
-	fd_install(fd, file);
-	return 0;
-}
-
-static int call_unlink(void __user *user)
-{
-	struct penstock_unlink args;
-	u32 user_size;
-	int rc;
-
-	rc = pst_args_get(&args, sizeof(args), sizeof(args), user, &user_size);
-	if (rc)
-		return rc;
-	if (args.flags & ~PENSTOCK_U_UID || args.reserved)
-		return -EINVAL;
-	if (args.uid && !(args.flags & PENSTOCK_U_UID))
-		return -EINVAL;
-	return pst_name_unlink(args.name,
-			       args.flags & PENSTOCK_U_UID ? &args.uid : NULL);
-}
+static const struct pst_call calls[] = {
+	{
+		.cmd = PENSTOCK_INFO,
+		.size = sizeof(struct penstock_info),
+		.out = true,
+		.run = call_info,
+	},
+	{
+		.cmd = PENSTOCK_CREATE,
+		.size = sizeof(struct penstock_create),
+		.out = true,
+		.fd_off = offsetof(struct penstock_create, fd),
+		.open = call_create,
+		.undo = undo_create,
+	},
+	{
+		.cmd = PENSTOCK_OPEN,
+		.size = sizeof(struct penstock_open),
+		.out = true,
+		.fd_off = offsetof(struct penstock_open, fd),
+		.open = call_open,
+	},
+	{
+		.cmd = PENSTOCK_UNLINK,
+		.size = sizeof(struct penstock_unlink),
+		.run = call_unlink,
+	},
+	{}
+};
 
 static long device_ioctl(struct file *file, unsigned int cmd, unsigned long arg)
 {
-	void __user *user = (void __user *)arg;
-
-	switch (cmd) {
-	case PENSTOCK_INFO:
-		return call_info(user);
-	case PENSTOCK_CREATE:
-		return call_create(user);
-	case PENSTOCK_OPEN:
-		return call_open(user);
-	case PENSTOCK_UNLINK:
-		return call_unlink(user);
-	default:
-		return -ENOTTY;
-	}
+	return pst_call_run(calls, NULL, cmd, arg);
 }
 
 static const struct file_operations device_fops = {

@@ -211,12 +211,13 @@ static struct sg_table *export_map(struct dma_buf_attachment *attachment,
 		return ERR_PTR(rc);
 	mapping = map_for(export, attachment->dev, dir);
 	if (IS_ERR(mapping)) {
-		trace_penstock_map(export->pool, export->bytes, 0,
-				   PTR_ERR(mapping));
+		trace_penstock_map(export->pool, export->off_bytes,
+				   export->bytes, PTR_ERR(mapping));
 		release_range(export);
 		return ERR_CAST(mapping);
 	}
-	trace_penstock_map(export->pool, export->bytes, mapping->sgt.nents, 0);
+	trace_penstock_map(export->pool, export->off_bytes, export->bytes,
+			   mapping->sgt.nents);
 	atomic_inc(&export->pool->mapped_attachments);
 	mutex_lock(&export->lock);
 	list_add(&mapping->entry, &export->mappings);
@@ -409,6 +410,6 @@ struct file *pst_export_file(struct pst_pool *pool,
 	}
 	pst_pool_get(pool);
 	atomic_inc(&pool->exports);
-	trace_penstock_export(pool, args->offset, args->bytes);
+	trace_penstock_export(pool, args->offset, args->bytes, 0);
 	return dmabuf->file;
 }

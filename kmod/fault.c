@@ -95,7 +95,8 @@ static vm_fault_t vma_fault(struct vm_fault *vmf)
 			pst_page_at(pool, (u64)first << PAGE_SHIFT),
 			end - first);
 	atomic64_inc(&pool->faults);
-	trace_penstock_fault(pool, vmf->pgoff, end - first, rc);
+	trace_penstock_fault(pool, (u64)first << PAGE_SHIFT,
+			     (u64)(end - first) << PAGE_SHIFT, rc);
 	if (rc)
 		return rc == -ENOMEM ? VM_FAULT_OOM : VM_FAULT_SIGBUS;
 	return VM_FAULT_NOPAGE;

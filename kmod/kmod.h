@@ -115,6 +115,33 @@ struct pst_pool_file {
 	bool read_only;
 };
 
+/* The arguments of any call. */
+union pst_args {
+	struct penstock_info info;
+	struct penstock_create create;
+	struct penstock_open open;
+	struct penstock_unlink unlink;
+	struct penstock_stat stat;
+	struct penstock_chunks chunks;
+	struct penstock_export export;
+	struct penstock_wait_idle wait_idle;
+};
+
+/*
+ * A call: either @run, or @open, which returns the file that the caller gets a
+ * descriptor of, in the field at @fd_off; @undo, if any, comes before the end
+ * of such a file that the caller could not be told of.
+ */
+struct pst_call {
+	unsigned int cmd;
+	u16 size;
+	u16 fd_off;
+	bool out; /* the arguments are copied back, on failure too */
+	int (*run)(void *ctx, void *args);
+	struct file *(*open)(void *ctx, void *args);
+	void (*undo)(struct file *file);
+};
+
 extern struct pst_core pst_core;
 
 /* kpool.c */
@@ -176,6 +203,7 @@ struct file *pst_export_file(struct pst_pool *pool,
 /* pool_file.c */
 struct file *pst_pool_file_open(struct pst_pool *pool, bool owner,
 				bool read_only);
+struct pst_pool *pst_pool_of_file(struct file *file);
 
 /* pool_report.c */
 void pst_stat_fill(struct pst_pool *pool, struct penstock_stat *stat);
@@ -189,10 +217,8 @@ int pst_device_init(void);
 void pst_device_fini(void);
 
 /* uabi.c */
-int pst_args_get(void *args, size_t size, size_t min_size,
-		 const void __user *user, u32 *user_size);
-int pst_args_put(void __user *user, const void *args, size_t size,
-		 u32 user_size);
+long pst_call_run(const struct pst_call *calls, void *ctx, unsigned int cmd,
+		  unsigned long arg);
 int pst_range_check(const struct pst_pool *pool, u64 off_bytes, u64 bytes);
 
 #endif /* PST_KMOD_H */

@@ -196,7 +196,7 @@ void pst_pool_put(struct pst_pool *pool)
  */
 void pst_pool_free(struct pst_pool *pool)
 {
-	trace_penstock_free(pool);
+	trace_penstock_free(pool, 0);
 	pst_quota_leave(pool);
 	delete_pool(pool);
 	module_put(THIS_MODULE);

@@ -14,7 +14,8 @@
 
 #include "kmod.h"
 
-TRACE_EVENT(penstock_create,
+/* The life of a pool. */
+DECLARE_EVENT_CLASS(penstock_life,
 	TP_PROTO(const struct pst_pool *pool, int rc),
 	TP_ARGS(pool, rc),
 	TP_STRUCT__entry(
@@ -36,73 +37,49 @@ TRACE_EVENT(penstock_create,
 		  __entry->alloc_ns, __entry->rc)
 );
 
-TRACE_EVENT(penstock_free,
-	TP_PROTO(const struct pst_pool *pool),
-	TP_ARGS(pool),
-	TP_STRUCT__entry(
-		__field(u64, id)
-	),
-	TP_fast_assign(
-		__entry->id = pool->id;
-	),
-	TP_printk("pool=%llu", __entry->id)
+DEFINE_EVENT(penstock_life, penstock_create,
+	TP_PROTO(const struct pst_pool *pool, int rc),
+	TP_ARGS(pool, rc)
 );
 
-TRACE_EVENT(penstock_fault,
-	TP_PROTO(const struct pst_pool *pool, unsigned long page,
-		 unsigned long nr_pages, int rc),
-	TP_ARGS(pool, page, nr_pages, rc),
-	TP_STRUCT__entry(
-		__field(u64, id)
-		__field(unsigned long, page)
-		__field(unsigned long, nr_pages)
-		__field(int, rc)
-	),
-	TP_fast_assign(
-		__entry->id = pool->id;
-		__entry->page = page;
-		__entry->nr_pages = nr_pages;
-		__entry->rc = rc;
-	),
-	TP_printk("pool=%llu page=%lu nr_pages=%lu rc=%d", __entry->id,
-		  __entry->page, __entry->nr_pages, __entry->rc)
+DEFINE_EVENT(penstock_life, penstock_free,
+	TP_PROTO(const struct pst_pool *pool, int rc),
+	TP_ARGS(pool, rc)
 );
 
-TRACE_EVENT(penstock_export,
-	TP_PROTO(const struct pst_pool *pool, u64 offset, u64 bytes),
-	TP_ARGS(pool, offset, bytes),
+/* Something was done to a part of a pool; in penstock_map rc counts segments. */
+DECLARE_EVENT_CLASS(penstock_range,
+	TP_PROTO(const struct pst_pool *pool, u64 offset, u64 bytes, int rc),
+	TP_ARGS(pool, offset, bytes, rc),
 	TP_STRUCT__entry(
 		__field(u64, id)
 		__field(u64, offset)
 		__field(u64, bytes)
+		__field(int, rc)
 	),
 	TP_fast_assign(
 		__entry->id = pool->id;
 		__entry->offset = offset;
 		__entry->bytes = bytes;
-	),
-	TP_printk("pool=%llu offset=%llu bytes=%llu", __entry->id,
-		  __entry->offset, __entry->bytes)
-);
-
-TRACE_EVENT(penstock_map,
-	TP_PROTO(const struct pst_pool *pool, u64 bytes, unsigned int segments,
-		 int rc),
-	TP_ARGS(pool, bytes, segments, rc),
-	TP_STRUCT__entry(
-		__field(u64, id)
-		__field(u64, bytes)
-		__field(unsigned int, segments)
-		__field(int, rc)
-	),
-	TP_fast_assign(
-		__entry->id = pool->id;
-		__entry->bytes = bytes;
-		__entry->segments = segments;
 		__entry->rc = rc;
 	),
-	TP_printk("pool=%llu bytes=%llu segments=%u rc=%d", __entry->id,
-		  __entry->bytes, __entry->segments, __entry->rc)
+	TP_printk("pool=%llu offset=%llu bytes=%llu rc=%d", __entry->id,
+		  __entry->offset, __entry->bytes, __entry->rc)
+);
+
+DEFINE_EVENT(penstock_range, penstock_fault,
+	TP_PROTO(const struct pst_pool *pool, u64 offset, u64 bytes, int rc),
+	TP_ARGS(pool, offset, bytes, rc)
+);
+
+DEFINE_EVENT(penstock_range, penstock_export,
+	TP_PROTO(const struct pst_pool *pool, u64 offset, u64 bytes, int rc),
+	TP_ARGS(pool, offset, bytes, rc)
+);
+
+DEFINE_EVENT(penstock_range, penstock_map,
+	TP_PROTO(const struct pst_pool *pool, u64 offset, u64 bytes, int rc),
+	TP_ARGS(pool, offset, bytes, rc)
 );
 
 TRACE_EVENT(penstock_lease,

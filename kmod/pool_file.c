@@ -9,107 +9,79 @@
 #include <linux/file.h>
 #include <linux/fs.h>
 #include <linux/slab.h>
-#include <linux/uaccess.h>
 
 #include "kmod.h"
 
-static int call_stat(struct pst_pool_file *pf, void __user *user)
+static int call_stat(void *ctx, void *arg)
 {
-	struct penstock_stat args;
-	u32 user_size;
-	int rc;
+	struct pst_pool_file *pf = ctx;
+	struct penstock_stat *args = arg;
 
-	rc = pst_args_get(&args, sizeof(args), sizeof(args), user, &user_size);
-	if (rc)
-		return rc;
-	if (args.flags)
+	if (args->flags)
 		return -EINVAL;
-	memset(&args, 0, sizeof(args));
-	args.size = user_size;
-	pst_stat_fill(pf->pool, &args);
+	*args = (struct penstock_stat){ .size = args->size };
+	pst_stat_fill(pf->pool, args);
 	if (pf->read_only)
-		args.flags |= PENSTOCK_S_READ_ONLY;
-	return pst_args_put(user, &args, sizeof(args), user_size);
-}
-
-static int call_chunks(struct pst_pool_file *pf, void __user *user)
-{
-	struct penstock_chunks args;
-	u32 user_size;
-	int rc;
-
-	rc = pst_args_get(&args, sizeof(args), sizeof(args), user, &user_size);
-	if (rc)
-		return rc;
-	rc = pst_chunks_list(pf->pool, &args);
-	if (rc)
-		return rc;
-	return pst_args_put(user, &args, sizeof(args), user_size);
-}
-
-static int call_export(struct pst_pool_file *pf, void __user *user)
-{
-	struct penstock_export args;
-	struct file *file;
-	u32 user_size;
-	int rc;
-
-	rc = pst_args_get(&args, sizeof(args), sizeof(args), user, &user_size);
-	if (rc)
-		return rc;
-	/* A device may always write: that cannot be given away for reading. */
-	if (pf->read_only)
-		return -EACCES;
-	args.fd = get_unused_fd_flags(O_CLOEXEC);
-	if (args.fd < 0)
-		return args.fd;
-	file = pst_export_file(pf->pool, &args);
-	if (IS_ERR(file)) {
-		put_unused_fd(args.fd);
-		return PTR_ERR(file);
-	}
-	rc = pst_args_put(user, &args, sizeof(args), user_size);
-	if (rc) {
-		put_unused_fd(args.fd);
-		fput(file);
-		return rc;
-	}
-	fd_install(args.fd, file);
+		args->flags |= PENSTOCK_S_READ_ONLY;
 	return 0;
 }
 
-static int call_wait_idle(struct pst_pool_file *pf, void __user *user)
+static int call_chunks(void *ctx, void *arg)
 {
-	struct penstock_wait_idle args;
-	u32 user_size;
-	int rc;
+	struct pst_pool_file *pf = ctx;
 
-	rc = pst_args_get(&args, sizeof(args), sizeof(args), user, &user_size);
-	if (rc)
-		return rc;
-	rc = pst_wait_idle(pf->pool, &args);
-	if (rc && rc != -ETIMEDOUT)
-		return rc;
-	return pst_args_put(user, &args, sizeof(args), user_size) ?: rc;
+	return pst_chunks_list(pf->pool, arg);
 }
+
+static struct file *call_export(void *ctx, void *arg)
+{
+	struct pst_pool_file *pf = ctx;
+
+	/* A device may always write: that cannot be given away for reading. */
+	if (pf->read_only)
+		return ERR_PTR(-EACCES);
+	return pst_export_file(pf->pool, arg);
+}
+
+static int call_wait_idle(void *ctx, void *arg)
+{
+	struct pst_pool_file *pf = ctx;
+
+	return pst_wait_idle(pf->pool, arg);
+}
+
+static const struct pst_call calls[] = {
+	{
+		.cmd = PENSTOCK_STAT,
+		.size = sizeof(struct penstock_stat),
+		.out = true,
+		.run = call_stat,
+	},
+	{
+		.cmd = PENSTOCK_CHUNKS,
+		.size = sizeof(struct penstock_chunks),
+		.out = true,
+		.run = call_chunks,
+	},
+	{
+		.cmd = PENSTOCK_EXPORT,
+		.size = sizeof(struct penstock_export),
+		.out = true,
+		.fd_off = offsetof(struct penstock_export, fd),
+		.open = call_export,
+	},
+	{
+		.cmd = PENSTOCK_WAIT_IDLE,
+		.size = sizeof(struct penstock_wait_idle),
+		.out = true,
+		.run = call_wait_idle,
+	},
+	{}
+};
 
 static long pool_ioctl(struct file *file, unsigned int cmd, unsigned long arg)
 {
-	struct pst_pool_file *pf = file->private_data;
-	void __user *user = (void __user *)arg;
-
-	switch (cmd) {
-	case PENSTOCK_STAT:
-		return call_stat(pf, user);
-	case PENSTOCK_CHUNKS:
-		return call_chunks(pf, user);
-	case PENSTOCK_EXPORT:
-		return call_export(pf, user);
-	case PENSTOCK_WAIT_IDLE:
-		return call_wait_idle(pf, user);
-	default:
-		return -ENOTTY;
-	}
+	return pst_call_run(calls, file->private_data, cmd, arg);
 }
 
 static int pool_mmap(struct file *file, struct vm_area_struct *vma)
@@ -175,4 +147,17 @@ struct file *pst_pool_file_open(struct pst_pool *pool, bool owner,
 		pst_pool_put(pool);
 	}
 	return file;
+}
+
+/**
+ * pst_pool_of_file() - the pool that a file of pst_pool_file_open() is of
+ * @file: the file
+ *
+ * Return: the pool; its reference stays the file's.
+ */
+struct pst_pool *pst_pool_of_file(struct file *file)
+{
+	struct pst_pool_file *pf = file->private_data;
+
+	return pf->pool;
 }
