@@ -16,7 +16,7 @@ MODELS = ("llama-mixtral", "olmoe", "qwen3moe-split", "q-qwen3moe-Q4_K",
 POLICIES = ("default", "adaptive", "cycle", "lru", "lfu", "s3fifo")
 ARCHS = ("deepseek2", "deepseek32", "glm-dsa",
          "llama", "qwen3moe", "olmoe", "gpt-oss", "qwen2moe", "glm4moe",
-         "minimax-m2", "granitemoe", "ernie4_5-moe", "hunyuan-moe", "dots1",
+         "minimax-m2", "minimax-m3", "granitemoe", "ernie4_5-moe", "hunyuan-moe", "dots1",
          "bailingmoe2", "llama4")
 
 

@@ -276,13 +276,13 @@ static void any_alignment_of_the_file_gives_the_same_bits(void **state)
 	static const struct {
 		const char *name;
 		bool moe;
-	} archs[] = { { "llama", false }, { "qwen2", false },
-		      { "qwen3", false }, { "qwen3moe", true },
-		      { "olmoe", true },  { "gpt-oss", true },
-		      { "phi3", false },  { "hunyuan-moe", true },
-		      { "llama4", true }, { "gemma3", false },
-		      { "gemma4", true }, { "deepseek2", true },
-		      { "glm-dsa", true } };
+	} archs[] = { { "llama", false },  { "qwen2", false },
+		      { "qwen3", false },  { "qwen3moe", true },
+		      { "olmoe", true },   { "gpt-oss", true },
+		      { "phi3", false },   { "hunyuan-moe", true },
+		      { "llama4", true },  { "gemma3", false },
+		      { "gemma4", true },  { "deepseek2", true },
+		      { "glm-dsa", true }, { "minimax-m3", true } };
 	static const uint32_t masks[] = { 0, ALL_CPU };
 
 	for (size_t a = 0; a < 2 * PST_ARRAY_SIZE(archs); a++) {
@@ -440,6 +440,83 @@ static void latent_attention_changes_no_bit(void **state)
 	}
 }
 
+/* A family's tiny model in batches of any size, on any number of threads. */
+static void check_batches(const struct tiny_model *tm, uint32_t cpu_mask,
+			  enum pst_kv_type kv)
+{
+	static const uint32_t batches[] = { 1, 3, 9, NR_TOKENS };
+	struct mbed_args args = { .n_ctx = 64,
+				  .n_batch = NR_TOKENS,
+				  .threads = 1,
+				  .nr_slots = 16,
+				  .cpu_mask = cpu_mask,
+				  .kv = kv };
+	char *path = mbed_write(tm);
+	uint32_t n_vocab;
+	float *want;
+
+	args.path = path;
+	want = eval(&args, &n_vocab);
+	for (size_t i = 0; i < PST_ARRAY_SIZE(batches); i++) {
+		args.n_batch = batches[i];
+		args.threads = 1 + (uint32_t)i % 3;
+		args.nr_slots = i & 1 ? 0 : 9;
+		check_bits(&args, want);
+	}
+	unlink(path);
+	free(want);
+	free(path);
+}
+
+static void chosen_runs_change_no_bit(void **state)
+{
+	for (int i = 0; i < 8; i++) {
+		struct tiny_model tm;
+
+		tm_init(&tm, "minimax-m3", true);
+		if (i & 4)
+			tm_u32(&tm, "attention.indexer.local_blocks", 3);
+		check_batches(&tm, i & 1 ? ALL_CPU : 0,
+			      i & 2 ? PST_KV_F16 : PST_KV_F32);
+	}
+}
+
+/* With as many runs as the sequence has, the heads that choose are idle. */
+static void enough_runs_are_all_of_them(void **state)
+{
+	static const uint32_t top_k[] = { 14, 64 };
+	struct mbed_args args = { .n_ctx = 64,
+				  .n_batch = 9,
+				  .threads = 2,
+				  .nr_slots = 16,
+				  .cpu_mask = ALL_CPU,
+				  .kv = PST_KV_F32 };
+	uint32_t n_vocab;
+	float *want[3];
+
+	for (int i = 0; i < 3; i++) {
+		struct tiny_model tm;
+		char *path;
+
+		tm_init(&tm, "minimax-m3", true);
+		if (i < 2)
+			tm_u32(&tm, "attention.indexer.top_k", top_k[i]);
+		path = mbed_write(&tm);
+		args.path = path;
+		want[i] = eval(&args, &n_vocab);
+		unlink(path);
+		free(path);
+	}
+	assert_memory_equal(want[0], want[1],
+			    NR_TOKENS * n_vocab * sizeof(**want));
+	/* Up to four runs of three positions nothing is left out; then it is. */
+	assert_memory_equal(want[0], want[2], 12 * n_vocab * sizeof(**want));
+	assert_memory_not_equal(want[0], want[2],
+				NR_TOKENS * n_vocab * sizeof(**want));
+	for (int i = 0; i < 3; i++)
+		free(want[i]);
+}
+
 /* Back to a position: either all that its window needs is held, or nothing
  * is left.  What is computed after that is right in both cases.
  */
@@ -498,6 +575,8 @@ int main(void)
 		cmocka_unit_test(any_alignment_of_the_file_gives_the_same_bits),
 		cmocka_unit_test(a_window_that_moves_changes_no_bit),
 		cmocka_unit_test(latent_attention_changes_no_bit),
+		cmocka_unit_test(chosen_runs_change_no_bit),
+		cmocka_unit_test(enough_runs_are_all_of_them),
 		cmocka_unit_test(truncating_never_looks_at_what_is_gone),
 		cmocka_unit_test(kv_memory_is_refused_when_it_overflows),
 	};

@@ -510,6 +510,43 @@ static void latent_attention_without_its_keys_is_refused(void **state)
 	refused(&m, -EBADMSG, "attention.temperature_length");
 }
 
+static void the_choice_of_runs_is_read(void **state)
+{
+	static const char *const needed[] = { "attention.indexer.head_count",
+					      "attention.indexer.key_length",
+					      "attention.indexer.block_size",
+					      "attention.indexer.top_k" };
+	struct tiny_model full, m;
+	struct pst_hparams hp;
+
+	tm_init(&full, "minimax-m3", true);
+	tm_u32(&full, "leading_dense_block_count", 1);
+	read_ok(&full, &hp);
+	assert_int_equal(hp.runs.len, 3);
+	assert_int_equal(hp.runs.top_k, 4);
+	assert_int_equal(hp.runs.nr_local, 1);
+	assert_int_equal(hp.runs.hd, TM_INDEX_HD);
+	assert_true(!hp.layer[0].runs_chosen && hp.layer[1].runs_chosen);
+	for (size_t i = 0; i < PST_ARRAY_SIZE(needed); i++) {
+		m = full;
+		tm_drop(&m, needed[i]);
+		refused(&m, -EBADMSG, needed[i]);
+		m = full;
+		tm_u32(&m, needed[i], 0);
+		refused(&m, -EBADMSG, needed[i]);
+	}
+	m = full;
+	tm_u32(&m, "attention.indexer.head_count", TM_HEADS_KV + 1);
+	refused(&m, -ENOTSUP, "attention.indexer.head_count");
+	m = full;
+	tm_u32(&m, "attention.indexer.key_length", 65);
+	refused(&m, -ENOTSUP, "attention.indexer.key_length");
+	/* More positions than any model attends to. */
+	m = full;
+	tm_u32(&m, "attention.indexer.top_k", 1u << 24);
+	refused(&m, -EBADMSG, "attention.indexer.top_k");
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -517,6 +554,7 @@ int main(void)
 		cmocka_unit_test(families_differ_where_they_should),
 		cmocka_unit_test(latent_attention_is_read),
 		cmocka_unit_test(latent_attention_without_its_keys_is_refused),
+		cmocka_unit_test(the_choice_of_runs_is_read),
 		cmocka_unit_test(a_missing_key_is_named),
 		cmocka_unit_test(optional_keys_have_defaults),
 		cmocka_unit_test(an_integer_of_another_type_is_refused),

@@ -161,7 +161,9 @@ static void add_dense(struct tiny_model *m, uint32_t l)
 /* What stands beside the routed experts. */
 static void add_shared(struct tiny_model *m, uint32_t l)
 {
-	if (is(m, "llama4")) {
+	if (is(m, "minimax-m3"))
+		BLOCK(m, l, "exp_probs_b.bias", TM_EXPERTS, 1, 1);
+	if (is(m, "llama4") || is(m, "minimax-m3")) {
 		BLOCK(m, l, "ffn_gate_shexp.weight", TM_EMBD, TM_FF_EXP, 1);
 		BLOCK(m, l, "ffn_up_shexp.weight", TM_EMBD, TM_FF_EXP, 1);
 		BLOCK(m, l, "ffn_down_shexp.weight", TM_FF_EXP, TM_EMBD, 1);
@@ -246,6 +248,28 @@ static void mla_keys(struct tiny_model *m)
 	tm_u32(m, "attention.indexer.top_k", TM_TOP_K);
 }
 
+/* The heads that choose runs of positions. */
+static void add_run_heads(struct tiny_model *m, uint32_t l)
+{
+	BLOCK(m, l, "indexer.q_proj.weight", TM_EMBD, TM_HEADS_KV * TM_INDEX_HD,
+	      1);
+	BLOCK(m, l, "indexer.k_proj.weight", TM_EMBD, TM_INDEX_HD, 1);
+	BLOCK(m, l, "indexer.q_norm.weight", TM_INDEX_HD, 1, 1);
+	BLOCK(m, l, "indexer.k_norm.weight", TM_INDEX_HD, 1, 1);
+}
+
+static void run_keys(struct tiny_model *m)
+{
+	tm_u32(m, "expert_shared_count", 1);
+	tm_u32(m, "attention.key_length", TM_HD);
+	tm_u32(m, "attention.value_length", TM_HD);
+	tm_u32(m, "attention.indexer.head_count", TM_HEADS_KV);
+	tm_u32(m, "attention.indexer.key_length", TM_INDEX_HD);
+	tm_u32(m, "attention.indexer.block_size", 3);
+	tm_u32(m, "attention.indexer.top_k", 4);
+	tm_u32(m, "attention.indexer.local_blocks", 1);
+}
+
 static void add_attention(struct tiny_model *m, uint32_t l)
 {
 	uint64_t nq = TM_HEADS * TM_HD, nk = TM_HEADS_KV * TM_HD;
@@ -270,13 +294,16 @@ static void add_attention(struct tiny_model *m, uint32_t l)
 		BLOCK(m, l, "attn_k.bias", nk, 1, 1);
 		BLOCK(m, l, "attn_v.bias", nk, 1, 1);
 	} else if (!strncmp(m->arch, "qwen3", 5) ||
-		   !strncmp(m->arch, "gemma", 5) || is(m, "hunyuan-moe")) {
+		   !strncmp(m->arch, "gemma", 5) || is(m, "hunyuan-moe") ||
+		   is(m, "minimax-m3")) {
 		BLOCK(m, l, "attn_q_norm.weight", TM_HD, 1, 1);
 		BLOCK(m, l, "attn_k_norm.weight", TM_HD, 1, 1);
 	} else if (!strcmp(m->arch, "olmoe")) {
 		BLOCK(m, l, "attn_q_norm.weight", nq, 1, 1);
 		BLOCK(m, l, "attn_k_norm.weight", nk, 1, 1);
 	}
+	if (is(m, "minimax-m3"))
+		add_run_heads(m, l);
 }
 
 void tm_init(struct tiny_model *m, const char *arch, bool moe)
@@ -301,6 +328,8 @@ void tm_init(struct tiny_model *m, const char *arch, bool moe)
 		tm_u32(m, "attention.sliding_window", TM_WINDOW);
 	if (is_mla(m))
 		mla_keys(m);
+	if (is(m, "minimax-m3"))
+		run_keys(m);
 	if (is(m, "gemma4"))
 		tm_array(m, "attention.sliding_window_pattern", PST_GGUF_U32,
 			 TM_LAYERS, 1);

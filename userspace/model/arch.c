@@ -22,6 +22,7 @@ static const struct pst_arch *const archs[] = {
 	&pst_arch_qwen2moe,
 	&pst_arch_glm4moe,
 	&pst_arch_minimax_m2,
+	&pst_arch_minimax_m3,
 	&pst_arch_granite,
 	&pst_arch_granitemoe,
 	&pst_arch_ernie45_moe,

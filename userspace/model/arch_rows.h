@@ -31,6 +31,7 @@ extern const struct pst_arch pst_arch_gpt_oss;
 extern const struct pst_arch pst_arch_qwen2moe;
 extern const struct pst_arch pst_arch_glm4moe;
 extern const struct pst_arch pst_arch_minimax_m2;
+extern const struct pst_arch pst_arch_minimax_m3;
 extern const struct pst_arch pst_arch_granite;
 extern const struct pst_arch pst_arch_granitemoe;
 extern const struct pst_arch pst_arch_ernie45_moe;

@@ -1,30 +1,15 @@
 // SPDX-License-Identifier: MIT
 /*
  * Grouped-query attention: query head h reads KV head h / (n_head / n_head_kv).
- * Over all positions or a window of them, with or without rotation, norms of q
- * and k, biases and sinks; with keys and values of its own or another block's.
+ * Over all positions, a window or chosen runs of them, with or without rotation,
+ * norms of q and k, biases and sinks; with keys and values of its own or another
+ * block's.
  */
 #include <errno.h>
 #include <math.h>
 #include <string.h>
 
-#include "fwd_priv.h"
-
-/* Scratch of one pass. */
-struct work {
-	float *q, *k, *v; /* [n][heads * hd] */
-	struct act att; /* [n][n_head * hd_v] */
-};
-
-struct job {
-	struct pst_fwd *f;
-	const struct pst_layer_hp *lh;
-	const struct pst_gqa *w;
-	struct pst_kv *kv;
-	struct work s;
-	uint32_t kv_layer; /* where keys and values are */
-	uint32_t pos0; /* position of the batch's first token */
-};
+#include "gqa.h"
 
 static void need_biases(struct pst_binder *b)
 {
@@ -88,6 +73,8 @@ static void bind(struct pst_binder *b, struct pst_layer *l)
 	if (a->sinks)
 		pst_bind_vec(b, "attn_sinks.weight", lh->n_head, true,
 			     &g->sinks);
+	if (lh->runs_chosen)
+		pst_gqa_runs_bind(b, g);
 }
 
 static void shape(const struct pst_hparams *hp, uint32_t layer,
@@ -102,10 +89,14 @@ static void shape(const struct pst_hparams *hp, uint32_t layer,
 	out->heads[PST_KV_V] = lh->n_head_kv;
 	out->width[PST_KV_V] = lh->hd_v;
 	out->window = lh->window;
+	if (lh->runs_chosen) {
+		out->heads[PST_KV_INDEX] = 1;
+		out->width[PST_KV_INDEX] = hp->runs.hd;
+	}
 }
 
 static void lay_out(const struct pst_fwd *f, const struct pst_layer_hp *lh,
-		    struct carve *c, struct work *s)
+		    struct carve *c, struct gqa_work *s)
 {
 	uint64_t b = f->n_batch;
 
@@ -113,27 +104,28 @@ static void lay_out(const struct pst_fwd *f, const struct pst_layer_hp *lh,
 	s->k = pst_carve(c, b * lh->n_head_kv * lh->hd_k, sizeof(float));
 	s->v = pst_carve(c, b * lh->n_head_kv * lh->hd_v, sizeof(float));
 	pst_carve_act(c, &s->att, b, (uint64_t)lh->n_head * lh->hd_v);
+	if (lh->runs_chosen)
+		pst_gqa_runs_work(f, lh, c, &s->runs);
 }
 
 static uint64_t work_bytes(const struct pst_fwd *f, uint32_t layer)
 {
 	struct carve c = { 0 };
-	struct work s;
+	struct gqa_work s;
 
 	lay_out(f, &f->m->hp.layer[layer], &c, &s);
 	return c.at;
 }
 
-/* Each head by itself; @w may be NULL. */
-static void norm_each(const struct job *j, float *x, const float *w,
-		      uint32_t n_head, uint32_t hd)
+void pst_gqa_norm_each(const struct gqa_job *j, float *x, const float *w,
+		       uint32_t n_head, uint32_t hd)
 {
 	for (uint32_t h = 0; h < n_head; h++)
 		j->f->k->rms_norm(x + (size_t)h * hd, x + (size_t)h * hd, w, hd,
 				  j->f->m->hp.eps);
 }
 
-static void norm_heads(const struct job *j, float *x, const float *w,
+static void norm_heads(const struct gqa_job *j, float *x, const float *w,
 		       uint32_t n_head)
 {
 	uint32_t hd = j->lh->hd_k;
@@ -143,10 +135,11 @@ static void norm_heads(const struct job *j, float *x, const float *w,
 	if (j->f->m->arch->qk_norm == PST_QK_NORM_FULL)
 		j->f->k->rms_norm(x, x, w, n_head * hd, j->f->m->hp.eps);
 	else
-		norm_each(j, x, w, n_head, hd);
+		pst_gqa_norm_each(j, x, w, n_head, hd);
 }
 
-static void rotate(const struct job *j, float *x, uint32_t t, uint32_t n_head)
+void pst_gqa_rotate(const struct gqa_job *j, float *x, uint32_t t,
+		    uint32_t n_head, uint32_t hd)
 {
 	uint32_t rope = j->lh->rope;
 
@@ -154,26 +147,26 @@ static void rotate(const struct job *j, float *x, uint32_t t, uint32_t n_head)
 		return;
 	for (uint32_t h = 0; h < n_head; h++)
 		pst_rotate(j->f, rope, j->f->m->hp.rope[rope].style,
-			   x + (size_t)h * j->lh->hd_k, t);
+			   x + (size_t)h * hd, t);
 }
 
 /* The heads of q or k of one token: norms and rotation. */
-static void prepare_heads(const struct job *j, float *x, const float *norm,
+static void prepare_heads(const struct gqa_job *j, float *x, const float *norm,
 			  uint32_t t, uint32_t n_head)
 {
 	bool late = j->f->m->arch->qk_norm_late;
 
 	if (!late)
 		norm_heads(j, x, norm, n_head);
-	rotate(j, x, t, n_head);
+	pst_gqa_rotate(j, x, t, n_head, j->lh->hd_k);
 	if (late)
 		norm_heads(j, x, norm, n_head);
 	if (j->lh->qk_rms)
-		norm_each(j, x, NULL, n_head, j->lh->hd_k);
+		pst_gqa_norm_each(j, x, NULL, n_head, j->lh->hd_k);
 }
 
 /* Long contexts thin out the softmax: q grows with the position. */
-static void heat(const struct job *j, float *q, uint32_t t)
+static void heat(const struct gqa_job *j, float *q, uint32_t t)
 {
 	const struct pst_hparams *hp = &j->f->m->hp;
 	uint64_t pos = (uint64_t)j->pos0 + t + hp->temp_off;
@@ -185,7 +178,7 @@ static void heat(const struct job *j, float *q, uint32_t t)
 }
 
 /* One token's key and value, into the cache. */
-static void keep(const struct job *j, float *k, float *v, uint32_t t)
+static void keep(const struct gqa_job *j, float *k, float *v, uint32_t t)
 {
 	const struct pst_layer_hp *lh = j->lh;
 	uint32_t pos = j->pos0 + t;
@@ -193,7 +186,7 @@ static void keep(const struct job *j, float *k, float *v, uint32_t t)
 	if (!j->w->wv.n_out)
 		memcpy(v, k, (size_t)lh->n_head_kv * lh->hd_k * sizeof(*v));
 	if (j->f->m->arch->v_norm)
-		norm_each(j, v, NULL, lh->n_head_kv, lh->hd_v);
+		pst_gqa_norm_each(j, v, NULL, lh->n_head_kv, lh->hd_v);
 	prepare_heads(j, k, j->w->k_norm, t, lh->n_head_kv);
 	for (uint32_t h = 0; h < lh->n_head_kv; h++) {
 		pst_kv_put(j->f, j->kv,
@@ -207,7 +200,7 @@ static void keep(const struct job *j, float *k, float *v, uint32_t t)
 
 static void prepare_chunk(void *ctx, uint32_t t, uint32_t worker)
 {
-	const struct job *j = ctx;
+	const struct gqa_job *j = ctx;
 	const struct pst_layer_hp *lh = j->lh;
 	float *q = j->s.q + (size_t)t * lh->n_head * lh->hd_k;
 
@@ -218,6 +211,8 @@ static void prepare_chunk(void *ctx, uint32_t t, uint32_t worker)
 	if (j->w->wk.n_out)
 		keep(j, j->s.k + (size_t)t * lh->n_head_kv * lh->hd_k,
 		     j->s.v + (size_t)t * lh->n_head_kv * lh->hd_v, t);
+	if (lh->runs_chosen)
+		pst_gqa_runs_keep(j, t);
 }
 
 /* The oldest position that the token at @pos looks at. */
@@ -233,7 +228,7 @@ static uint32_t first_seen(const struct pst_layer_hp *lh, uint32_t pos)
 /* One token and one KV head with all query heads that share it. */
 static void attend_chunk(void *ctx, uint32_t chunk, uint32_t worker)
 {
-	const struct job *j = ctx;
+	const struct gqa_job *j = ctx;
 	const struct pst_layer_hp *lh = j->lh;
 	struct pst_fwd *f = j->f;
 	uint32_t t = chunk / lh->n_head_kv, kvh = chunk % lh->n_head_kv;
@@ -251,6 +246,8 @@ static void attend_chunk(void *ctx, uint32_t chunk, uint32_t worker)
 	a.k = pst_kv_at(j->kv, j->kv_layer, PST_KV_K, kvh, from);
 	a.v = pst_kv_at(j->kv, j->kv_layer, PST_KV_V, kvh, from);
 	a.nr_kv = pos - from + 1;
+	if (lh->runs_chosen)
+		pst_gqa_runs_narrow(j, t, kvh, worker, &a);
 	for (uint32_t h = kvh * group; h < (kvh + 1) * group; h++) {
 		a.q = j->s.q + ((size_t)t * lh->n_head + h) * lh->hd_k;
 		a.out = j->s.att.f32 + t * j->s.att.stride +
@@ -260,7 +257,7 @@ static void attend_chunk(void *ctx, uint32_t chunk, uint32_t worker)
 	}
 }
 
-static void project_qkv(const struct job *j, uint32_t n)
+static void project_qkv(const struct gqa_job *j, uint32_t n)
 {
 	const struct {
 		const struct pst_weight *w;
@@ -281,18 +278,20 @@ static void project_qkv(const struct job *j, uint32_t n)
 						 .y_stride = all[i].w->n_out };
 	}
 	pst_linear(j->f, items, nr);
+	if (j->lh->runs_chosen)
+		pst_gqa_runs_project(j, n);
 }
 
 static void run(struct pst_fwd *f, const struct pst_fwd_pass *pass,
 		uint32_t layer)
 {
 	struct carve c = { .base = f->work };
-	struct job j = { .f = f,
-			 .lh = &f->m->hp.layer[layer],
-			 .w = &f->m->layers[layer].gqa,
-			 .kv = pass->kv,
-			 .kv_layer = layer - f->m->hp.layer[layer].kv_back,
-			 .pos0 = pass->kv->n_used };
+	struct gqa_job j = { .f = f,
+			     .lh = &f->m->hp.layer[layer],
+			     .w = &f->m->layers[layer].gqa,
+			     .kv = pass->kv,
+			     .kv_layer = layer - f->m->hp.layer[layer].kv_back,
+			     .pos0 = pass->kv->n_used };
 
 	lay_out(f, j.lh, &c, &j.s);
 	project_qkv(&j, pass->n);

@@ -104,6 +104,8 @@ struct pst_rope_params {
  * @q_temp: q grows with the position, see pst_hparams.temp_scale
  * @kv_back: so many blocks before is the one whose keys and values are read;
  *	0: its own
+ * @runs_chosen: each KV head attends to chosen runs of positions only, see
+ *	struct pst_runs_hp
  * @n_ff: width of a dense feed-forward block, 0 when there is none
  */
 struct pst_layer_hp {
@@ -119,6 +121,7 @@ struct pst_layer_hp {
 	bool qk_rms;
 	bool q_temp;
 	uint32_t kv_back;
+	bool runs_chosen;
 	uint32_t n_ff;
 };
 
@@ -181,6 +184,20 @@ struct pst_mla_hp {
 };
 
 /**
+ * struct pst_runs_hp - choice of positions by runs (MiniMax M3)
+ * @len: positions of a run; run r begins at position r * @len
+ * @top_k: runs that a KV head attends to at most
+ * @nr_local: of these, the newest ones that are always taken
+ * @hd: length of the small heads that choose, one for each KV head
+ */
+struct pst_runs_hp {
+	uint32_t len;
+	uint32_t top_k;
+	uint32_t nr_local;
+	uint32_t hd;
+};
+
+/**
  * struct pst_hparams - the numbers of a model, all validated
  * @n_layers: blocks that are executed
  * @n_embd: width of the residual stream
@@ -196,6 +213,7 @@ struct pst_mla_hp {
  * @n_ff_exp: width of one expert
  * @n_ff_shexp: width of the shared expert of a block with experts, 0 for none
  * @mla: of blocks with that mixer
+ * @runs: of blocks with runs_chosen
  * @layer: [n_layers]
  */
 struct pst_hparams {
@@ -221,6 +239,7 @@ struct pst_hparams {
 	struct pst_router_hp router;
 	enum pst_glu glu;
 	struct pst_mla_hp mla;
+	struct pst_runs_hp runs;
 	struct pst_layer_hp layer[PST_MAX_LAYERS];
 };
 
@@ -255,12 +274,17 @@ struct pst_weight {
  *	of @wk where another block's keys and values are read
  * @q_norm, @k_norm: [hd_k], or the whole projection; NULL when not there
  * @sinks: [n_head] logits that only weigh in the softmax's sum, or NULL
+ * @ix_q, @ix_k: queries and the key of the heads that choose runs
+ * @ix_q_norm, @ix_k_norm: [runs.hd], norms of each of these
  */
 struct pst_gqa {
 	struct pst_weight wq, wk, wv, wo;
 	const float *q_norm;
 	const float *k_norm;
 	const float *sinks;
+	struct pst_weight ix_q, ix_k;
+	const float *ix_q_norm;
+	const float *ix_k_norm;
 };
 
 /**
