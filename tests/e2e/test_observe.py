@@ -149,7 +149,7 @@ class Record(Base):
         def small():
             resource.setrlimit(resource.RLIMIT_FSIZE, (8192, 8192))
         done = self.penstock('trace', 'record', self.model, 'ab cd', '--raw',
-                             '-n', '200', '-o', out, *CACHE, status=74,
+                             '-n', '200', '--temp', '0', '-o', out, *CACHE, status=74,
                              preexec_fn=small)
         self.assertIn(b'cannot write', done.stderr)
         self.assertFalse(os.path.exists(out))
