@@ -36,8 +36,8 @@ static bool is_idle(const struct pst_io_read *r)
 	return r->prio == PST_IO_IDLE;
 }
 
-static struct pst_io_queue *queue_of(struct pst_io *io,
-				     const struct pst_io_read *r)
+static struct pst_io_list *queue_of(struct pst_io *io,
+				    const struct pst_io_read *r)
 {
 	return &io->waiting[is_idle(r)];
 }
@@ -89,7 +89,7 @@ static void enter(struct pst_io *io, struct pst_io_read *r, uint64_t now_ns)
 		if (r->region >= 0)
 			io->regions[r->region].nr_reads++;
 		r->state = PST_IO_WAITING;
-		pst_io_queue_add(queue_of(io, r), r);
+		pst_io_list_add(queue_of(io, r), r);
 	} else {
 		r->result = -EINVAL;
 		r->state = PST_IO_REFUSED;
@@ -141,7 +141,7 @@ static void pump(struct pst_io *io)
 	struct pst_io_read *r;
 
 	while (io->nr_inflight < io->depth && (r = next_read(io))) {
-		pst_io_queue_del(queue_of(io, r), r);
+		pst_io_list_del(queue_of(io, r), r);
 		pst_io_list_add(&batch, r);
 		r->state = PST_IO_FLYING;
 		io->nr_inflight++;
@@ -183,14 +183,14 @@ void pst_io_promote(struct pst_io *io, struct pst_io_read *r)
 	if (r->state == PST_IO_HOME || !is_idle(r))
 		return;
 	if (r->state == PST_IO_WAITING)
-		pst_io_queue_del(queue_of(io, r), r);
+		pst_io_list_del(queue_of(io, r), r);
 	else if (r->state == PST_IO_FLYING)
 		io->idle_flying_bytes -= r->len_bytes;
 	r->prio = PST_IO_DEMAND;
 	busy_enter(&io->demand, pst_now_ns());
 	io->stats.promoted++;
 	if (r->state == PST_IO_WAITING) {
-		pst_io_queue_add(queue_of(io, r), r);
+		pst_io_list_add(queue_of(io, r), r);
 		pump(io);
 	}
 }
@@ -199,7 +199,7 @@ bool pst_io_withdraw(struct pst_io *io, struct pst_io_read *r)
 {
 	if (r->state != PST_IO_WAITING)
 		return false;
-	pst_io_queue_del(queue_of(io, r), r);
+	pst_io_list_del(queue_of(io, r), r);
 	leave(io, r, pst_now_ns());
 	io->stats.withdrawn++;
 	return true;
@@ -274,7 +274,7 @@ static void sort_attempts(struct pst_io *io, struct pst_io_read *ended,
 			  struct pst_io_list *done)
 {
 	struct pst_io_list again = { 0 };
-	struct pst_io_read *next;
+	struct pst_io_read *next, *r;
 
 	for (; ended; ended = next) {
 		next = ended->next;
@@ -295,10 +295,9 @@ static void sort_attempts(struct pst_io *io, struct pst_io_read *ended,
 		}
 	}
 	/* They are older than anything that waits: the first goes in last. */
-	for (; again.head; again.head = next) {
-		next = again.head->next;
-		again.head->state = PST_IO_WAITING;
-		pst_io_queue_push(queue_of(io, again.head), again.head);
+	while ((r = pst_io_list_pop(&again))) {
+		r->state = PST_IO_WAITING;
+		pst_io_list_push(queue_of(io, r), r);
 	}
 }
 

@@ -98,7 +98,9 @@ struct pst_io_backend {
 	const struct pst_io_ops *ops;
 };
 
-/* A queue of reads linked by next; @tail is meaningless while it is empty. */
+/* Reads linked both ways: any of them may leave.  @tail is meaningless while
+ * it is empty.
+ */
 struct pst_io_list {
 	struct pst_io_read *head;
 	struct pst_io_read *tail;
@@ -107,6 +109,7 @@ struct pst_io_list {
 static inline void pst_io_list_add(struct pst_io_list *l, struct pst_io_read *r)
 {
 	r->next = NULL;
+	r->prev = l->head ? l->tail : NULL;
 	if (l->head)
 		l->tail->next = r;
 	else
@@ -118,74 +121,44 @@ static inline void pst_io_list_push(struct pst_io_list *l,
 				    struct pst_io_read *r)
 {
 	r->next = l->head;
-	if (!l->head)
+	r->prev = NULL;
+	if (l->head)
+		l->head->prev = r;
+	else
 		l->tail = r;
 	l->head = r;
+}
+
+static inline void pst_io_list_del(struct pst_io_list *l, struct pst_io_read *r)
+{
+	if (r->prev)
+		r->prev->next = r->next;
+	else
+		l->head = r->next;
+	if (r->next)
+		r->next->prev = r->prev;
+	else
+		l->tail = r->prev;
+	r->next = NULL;
+	r->prev = NULL;
 }
 
 static inline struct pst_io_read *pst_io_list_pop(struct pst_io_list *l)
 {
 	struct pst_io_read *r = l->head;
 
-	if (r) {
-		l->head = r->next;
-		r->next = NULL;
-	}
+	if (r)
+		pst_io_list_del(l, r);
 	return r;
 }
 
-/* Empty @l and return what it held. */
+/* Empty @l and return what it held, linked by next. */
 static inline struct pst_io_read *pst_io_list_take(struct pst_io_list *l)
 {
 	struct pst_io_read *r = l->head;
 
 	l->head = NULL;
 	return r;
-}
-
-/* A queue of waiting reads, linked both ways: any of them may leave. */
-struct pst_io_queue {
-	struct pst_io_read *head;
-	struct pst_io_read *tail;
-};
-
-static inline void pst_io_queue_add(struct pst_io_queue *q,
-				    struct pst_io_read *r)
-{
-	r->next = NULL;
-	r->prev = q->tail;
-	if (q->tail)
-		q->tail->next = r;
-	else
-		q->head = r;
-	q->tail = r;
-}
-
-static inline void pst_io_queue_push(struct pst_io_queue *q,
-				     struct pst_io_read *r)
-{
-	r->next = q->head;
-	r->prev = NULL;
-	if (q->head)
-		q->head->prev = r;
-	else
-		q->tail = r;
-	q->head = r;
-}
-
-static inline void pst_io_queue_del(struct pst_io_queue *q,
-				    struct pst_io_read *r)
-{
-	if (r->prev)
-		r->prev->next = r->next;
-	else
-		q->head = r->next;
-	if (r->next)
-		r->next->prev = r->prev;
-	else
-		q->tail = r->prev;
-	r->next = NULL;
-	r->prev = NULL;
 }
 
 /**
@@ -253,7 +226,7 @@ struct pst_io {
 	uint32_t nr_inflight;
 	uint64_t idle_bytes_max;
 	uint64_t idle_flying_bytes;
-	struct pst_io_queue waiting[2];
+	struct pst_io_list waiting[2];
 	struct pst_io_list refused;
 	struct pst_io_busy all;
 	struct pst_io_busy demand;
