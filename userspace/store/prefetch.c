@@ -174,15 +174,11 @@ void pst_prefetch_forget(struct pst_store *s)
 		pst_prefetch_begin(s, l);
 }
 
-/* Return: false when no slot can be had. */
-static bool fill_ahead(struct pst_store *s, uint32_t key, uint32_t slot,
+static void fill_ahead(struct pst_store *s, uint32_t key, uint32_t slot,
 		       struct read_list *list)
 {
-	if (slot == NO_SLOT)
-		return false;
 	pst_slot_fill(s, slot, key, list);
 	s->prefetch_slots++;
-	return true;
 }
 
 static void start_guesses(struct pst_store *s, uint32_t most,
@@ -191,13 +187,15 @@ static void start_guesses(struct pst_store *s, uint32_t most,
 	uint32_t at = 0, kept = 0;
 
 	for (; at < s->nr_guesses && s->prefetch_slots < most; at++) {
-		uint32_t key = s->guesses[at];
+		uint32_t key = s->guesses[at], slot;
 
 		if (s->slot_of[key] != NO_SLOT)
 			continue;
-		if (!fill_ahead(s, key, pst_slot_claim_spare(s), list))
+		slot = pst_slot_claim_spare(s);
+		if (slot == NO_SLOT)
 			break;
-		s->slots[s->slot_of[key]].guess = true;
+		fill_ahead(s, key, slot, list);
+		s->slots[slot].guess = true;
 		s->stats.prefetch_reads++;
 	}
 	for (; at < s->nr_guesses; at++)
@@ -240,7 +238,6 @@ void pst_prefetch_start(struct pst_store *s)
 	*list.tail = NULL;
 	if (!list.head)
 		return;
-	pst_io_set_idle_bytes(s->io, UINT64_MAX);
 	for (struct pst_io_read *r = list.head; r; r = r->next)
 		r->prio = PST_IO_IDLE;
 	pst_io_submit(s->io, list.head);

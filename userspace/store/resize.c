@@ -14,18 +14,9 @@
 /* Reads that nobody waits for may still be landing anywhere. */
 static void quiesce(struct pst_store *s)
 {
-	struct pst_io_read *r, *next;
-
 	pst_prefetch_forget(s);
-	while (pst_io_outstanding(s->io)) {
-		for (r = pst_io_reap(s->io, true); r; r = next) {
-			struct slot *sl = r->owner;
-
-			next = r->next;
-			if (pst_slot_landed(s, r) && sl->error)
-				pst_slot_drop(s, sl);
-		}
-	}
+	while (pst_io_outstanding(s->io))
+		pst_slots_reap(s, true, NULL);
 }
 
 static struct region *region_of(const struct pst_store *s, uint32_t slot)

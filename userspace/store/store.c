@@ -140,7 +140,7 @@ static void finish_slot(struct pst_store *s, struct slot *sl,
 	pst_slot_drop(s, sl);
 }
 
-static void reap(struct pst_store *s, bool wait, struct pst_diag *diag)
+void pst_slots_reap(struct pst_store *s, bool wait, struct pst_diag *diag)
 {
 	struct pst_io_read *r = pst_io_reap(s->io, wait), *next;
 	bool waited = s->demand_reads;
@@ -183,7 +183,7 @@ static uint32_t give_ready(struct pst_store *s, struct pst_expert *out,
  */
 static void collect(struct pst_store *s, bool wait, struct pst_diag *diag)
 {
-	reap(s, wait, diag);
+	pst_slots_reap(s, wait, diag);
 	if (!s->failed && s->next_miss < s->nr_misses)
 		start_wanted(s);
 	pst_prefetch_start(s);
@@ -245,14 +245,15 @@ void pst_store_end(struct pst_store *s)
 	s->failed = 0;
 }
 
-static int load_batch(struct pst_store *s, uint32_t layer, uint32_t first,
-		      uint32_t nr, struct pst_diag *diag)
+/* The first @nr experts of a layer. */
+static int load_layer(struct pst_store *s, uint32_t layer, uint32_t nr,
+		      struct pst_diag *diag)
 {
 	struct pst_expert got;
 	int rc;
 
 	for (uint32_t i = 0; i < nr; i++)
-		s->ids[i] = first + i;
+		s->ids[i] = i;
 	pst_store_begin(s, layer, s->ids, nr);
 	while ((rc = pst_store_take(s, &got, 1, true, diag)) > 0)
 		pst_store_done(s, got.expert);
@@ -276,7 +277,7 @@ int pst_store_load_all(struct pst_store *s,
 
 		if (!s->layers[l].nr_parts)
 			continue;
-		rc = load_batch(s, l, 0, nr, diag);
+		rc = load_layer(s, l, nr, diag);
 		done += nr;
 		if (progress)
 			progress(ctx, done, all);

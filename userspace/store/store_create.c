@@ -252,6 +252,8 @@ int pst_store_create(const struct pst_store_args *args, struct pst_store **out,
 	rc = make_tables(s, args);
 	if (!rc && args->mode == PST_STORE_STREAM) {
 		place_parts(s);
+		/* What is read ahead is bounded in slots, by the pace. */
+		pst_io_set_idle_bytes(s->io, UINT64_MAX);
 		rc = make_slots(s, args, diag);
 	}
 	if (rc) {

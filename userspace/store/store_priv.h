@@ -112,6 +112,9 @@ void pst_slot_fill(struct pst_store *s, uint32_t slot, uint32_t key,
 /** pst_slot_landed() - account a reaped read.  Return: its slot is complete */
 bool pst_slot_landed(struct pst_store *s, const struct pst_io_read *r);
 
+/** pst_slots_reap() - sort what has landed; with @wait at least one read */
+void pst_slots_reap(struct pst_store *s, bool wait, struct pst_diag *diag);
+
 /** pst_slot_drop() - forget an expert whose bytes are not whole */
 void pst_slot_drop(struct pst_store *s, struct slot *sl);
 
