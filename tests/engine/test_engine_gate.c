@@ -74,11 +74,11 @@ static void a_changed_world_is_noticed(void **state)
 	struct pst_gate g = { 0 };
 
 	live(&g, 200, 80, 100);
-	assert_true(g.on);
+	assert_false(g.off);
 	live(&g, 600, 120, 100);
-	assert_false(g.on);
+	assert_true(g.off);
 	live(&g, 1200, 80, 100);
-	assert_true(g.on);
+	assert_false(g.off);
 }
 
 /* One token in four that is ten times as slow decides nothing. */
@@ -97,7 +97,7 @@ static void slow_tokens_do_not_decide(void **state)
 			ns *= 10;
 		pst_gate_tell(&g, ns);
 	}
-	assert_true(g.on);
+	assert_false(g.off);
 }
 
 int main(void)

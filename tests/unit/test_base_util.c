@@ -196,6 +196,16 @@ static void the_generator_is_splitmix64(void **state)
 	assert_int_equal(pst_rng_next(&s), 0x06c45d188009454fULL);
 }
 
+static void the_median_does_not_care_for_the_order(void **state)
+{
+	uint64_t odd[] = { 9, 1, 5 }, even[] = { 40, 10, 20, 30 },
+		 one[] = { 7 };
+
+	assert_int_equal(pst_median_u64(odd, 3), 5);
+	assert_int_equal(pst_median_u64(even, 4), 25);
+	assert_int_equal(pst_median_u64(one, 1), 7);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -212,6 +222,7 @@ int main(void)
 		cmocka_unit_test(a_log_without_a_sink_is_silent),
 		cmocka_unit_test(the_clock_does_not_go_back),
 		cmocka_unit_test(the_generator_is_splitmix64),
+		cmocka_unit_test(the_median_does_not_care_for_the_order),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

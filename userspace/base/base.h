@@ -105,6 +105,9 @@ static inline bool pst_is_pow2(uint64_t v)
 	return v && !(v & (v - 1));
 }
 
+/** pst_median_u64() - of a few values, > 0 of them; sorts them */
+uint64_t pst_median_u64(uint64_t *v, uint32_t nr);
+
 /** pst_now_ns() - CLOCK_MONOTONIC in nanoseconds */
 uint64_t pst_now_ns(void);
 

@@ -52,6 +52,18 @@ void *pst_calloc(uint64_t nr, uint64_t size_bytes)
 	return calloc(1, total ? (size_t)total : 1);
 }
 
+uint64_t pst_median_u64(uint64_t *v, uint32_t nr)
+{
+	for (uint32_t i = 1; i < nr; i++)
+		for (uint32_t j = i; j && v[j] < v[j - 1]; j--) {
+			uint64_t t = v[j];
+
+			v[j] = v[j - 1];
+			v[j - 1] = t;
+		}
+	return (v[(nr - 1) / 2] + v[nr / 2]) / 2;
+}
+
 struct unit {
 	const char *name;
 	double factor;

@@ -176,20 +176,14 @@ static uint64_t kv_bytes(const struct pst_engine *e, const struct pst_plan *p)
 static double prompt_s(const struct pst_engine *e, const struct pst_plan *p,
 		       uint64_t base, uint32_t batch)
 {
-	const struct pst_hparams *hp = &e->model->hp;
 	uint64_t fixed = base + scratch_of(e, batch, p->ctx_size);
-	uint64_t slot = pst_store_slot_bytes(e->model->experts, hp->n_layers,
-					     pst_io_align(e->io));
-	struct pst_prefill_model m = {
-		.nr_layers = e->model->nr_moe_layers,
-		.nr_experts = hp->n_expert,
-		.nr_used = hp->n_expert_used,
-		.expert_bytes = (double)slot,
-		.macs_per_token = pst_model_macs(e->model),
-		.macs_per_s = GUESS_MACS_PER_S * p->threads,
-		.drive_bps = GUESS_DRIVE_BPS,
-	};
+	uint64_t slot = pst_store_slot_bytes(
+		e->model->experts, e->model->hp.n_layers, pst_io_align(e->io));
+	struct pst_prefill_model m = pst_engine_prefill_model(e->model);
 
+	m.expert_bytes = (double)slot;
+	m.macs_per_s = GUESS_MACS_PER_S * p->threads;
+	m.drive_bps = GUESS_DRIVE_BPS;
 	if (p->ram > fixed)
 		m.nr_slots = (p->ram - fixed) / (slot + meta_bytes(e));
 	return pst_prefill_predict(&m, e->opts.prompt_tokens, batch).total_s;

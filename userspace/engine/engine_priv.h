@@ -111,6 +111,10 @@ void pst_engine_warm_load(struct pst_engine *e);
 /** pst_engine_warm_save() - keep what this run holds */
 void pst_engine_warm_save(struct pst_engine *e);
 
+/** pst_engine_prefill_model() - what of a prompt's time the file says */
+struct pst_prefill_model
+pst_engine_prefill_model(const struct pst_model *model);
+
 /** pst_engine_split() - reads longer than this are split */
 uint32_t pst_engine_split(const struct pst_engine *e);
 

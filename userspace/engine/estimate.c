@@ -25,20 +25,24 @@ static double expert_bytes(const struct pst_engine *e)
 				  : 0.0;
 }
 
+struct pst_prefill_model pst_engine_prefill_model(const struct pst_model *model)
+{
+	return (struct pst_prefill_model){
+		.nr_layers = model->nr_moe_layers,
+		.nr_experts = model->hp.n_expert,
+		.nr_used = model->hp.n_expert_used,
+		.macs_per_token = pst_model_macs(model),
+	};
+}
+
 void pst_engine_estimate_prompt(struct pst_engine *e, uint32_t nr_tokens,
 				struct pst_prompt_estimate *out)
 {
-	const struct pst_hparams *hp = &e->model->hp;
-	struct pst_prefill_model m = {
-		.nr_layers = e->model->nr_moe_layers,
-		.nr_experts = hp->n_expert,
-		.nr_used = hp->n_expert_used,
-		.expert_bytes = expert_bytes(e),
-		.macs_per_token = pst_model_macs(e->model),
-		.drive_bps = drive_bps(e),
-	};
+	struct pst_prefill_model m = pst_engine_prefill_model(e->model);
 	struct pst_prefill_time t;
 
+	m.expert_bytes = expert_bytes(e);
+	m.drive_bps = drive_bps(e);
 	if (e->store) {
 		m.nr_slots = pst_store_nr_slots(e->store);
 		m.nr_resident = pst_store_nr_resident(e->store);

@@ -15,31 +15,9 @@
 /* The state in use is left for one that is faster by this share. */
 #define MARGIN 0.01
 
-static uint64_t median(uint64_t *v, uint32_t n)
+bool pst_gate_ask(const struct pst_gate *g)
 {
-	for (uint32_t i = 1; i < n; i++)
-		for (uint32_t j = i; j && v[j] < v[j - 1]; j--) {
-			uint64_t t = v[j];
-
-			v[j] = v[j - 1];
-			v[j - 1] = t;
-		}
-	return (v[(n - 1) / 2] + v[n / 2]) / 2;
-}
-
-static bool state(const struct pst_gate *g)
-{
-	return g->on != g->trial;
-}
-
-bool pst_gate_ask(struct pst_gate *g)
-{
-	if (!g->started) {
-		/* On until the clock says otherwise. */
-		g->started = true;
-		g->on = true;
-	}
-	return state(g);
+	return g->off == g->trial;
 }
 
 static bool first_round(const struct pst_gate *g)
@@ -49,10 +27,10 @@ static bool first_round(const struct pst_gate *g)
 
 static void judge(struct pst_gate *g)
 {
-	double here = g->median_ns[g->on], there = g->median_ns[!g->on];
+	double here = g->median_ns[!g->off], there = g->median_ns[g->off];
 
 	if (there < here * (1.0 - MARGIN))
-		g->on = !g->on;
+		g->off = !g->off;
 }
 
 /* A window is full: what is the next one to show? */
@@ -72,14 +50,14 @@ static void next_window(struct pst_gate *g)
 
 void pst_gate_tell(struct pst_gate *g, uint64_t ns)
 {
-	bool with = state(g);
+	bool with = pst_gate_ask(g);
 	double m;
 
 	g->window_ns[g->in_window++] = ns;
 	if (g->in_window < PST_GATE_WINDOW)
 		return;
 	g->in_window = 0;
-	m = (double)median(g->window_ns, PST_GATE_WINDOW);
+	m = (double)pst_median_u64(g->window_ns, PST_GATE_WINDOW);
 	g->median_ns[with] +=
 		(g->windows[with] ? WEIGHT : 1.0) * (m - g->median_ns[with]);
 	g->windows[with]++;

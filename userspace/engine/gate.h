@@ -18,7 +18,7 @@
  * @window_ns: of the present window
  * @in_window: how many of it are filled
  * @left: windows until the state is tried that is not in use
- * @on: reading ahead is in use
+ * @off: reading ahead is not in use; it is until the clock says otherwise
  * @trial: the present window tries the other state
  * @judged: the first round is over
  */
@@ -28,14 +28,13 @@ struct pst_gate {
 	uint64_t window_ns[PST_GATE_WINDOW];
 	uint32_t in_window;
 	uint32_t left;
-	bool on;
+	bool off;
 	bool trial;
 	bool judged;
-	bool started;
 };
 
 /** pst_gate_ask() - shall the next token be decoded with reading ahead? */
-bool pst_gate_ask(struct pst_gate *g);
+bool pst_gate_ask(const struct pst_gate *g);
 
 /** pst_gate_tell() - the token that was asked for took this long */
 void pst_gate_tell(struct pst_gate *g, uint64_t ns);

@@ -60,15 +60,9 @@ static uint64_t median(const uint64_t *values)
 {
 	uint64_t v[PST_GOVERNOR_WINDOW];
 
+	/* The values are a ring: their order is to stay. */
 	memcpy(v, values, sizeof(v));
-	for (uint32_t i = 1; i < PST_GOVERNOR_WINDOW; i++)
-		for (uint32_t j = i; j && v[j] < v[j - 1]; j--) {
-			uint64_t t = v[j];
-
-			v[j] = v[j - 1];
-			v[j - 1] = t;
-		}
-	return v[PST_GOVERNOR_WINDOW / 2];
+	return pst_median_u64(v, PST_GOVERNOR_WINDOW);
 }
 
 /* Totals that could not be read are zero: no difference then. */
