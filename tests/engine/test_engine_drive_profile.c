@@ -5,7 +5,6 @@
  */
 #include <dirent.h>
 #include <errno.h>
-#include <ftw.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -21,6 +20,7 @@
 #include <penstock/profile.h>
 
 #include "base.h"
+#include "temp_dir.h"
 
 static const struct pst_drive_profile profile = { .bandwidth_bps = 6600000000,
 						  .latency_ns = 181000,
@@ -29,26 +29,16 @@ static const struct pst_drive_profile profile = { .bandwidth_bps = 6600000000,
 						  .when_s = 1795209452,
 						  .direct = true };
 
-static int remove_one(const char *path, const struct stat *st, int type,
-		      struct FTW *ftw)
-{
-	return remove(path);
-}
-
 static int setup(void **state)
 {
-	const char *base = getenv("PENSTOCK_BUILD");
-	char *dir = malloc(512);
-
-	snprintf(dir, 512, "%s/pst-profile-XXXXXX", base ? base : "/var/tmp");
-	assert_non_null(mkdtemp(dir));
-	*state = dir;
+	*state = malloc(TEMP_DIR_MAX);
+	temp_dir_make(*state, "profile");
 	return 0;
 }
 
 static int teardown(void **state)
 {
-	nftw(*state, remove_one, 8, FTW_DEPTH | FTW_PHYS);
+	temp_dir_remove(*state);
 	free(*state);
 	return 0;
 }

@@ -34,19 +34,6 @@ uint64_t tseed(void)
 	return seed;
 }
 
-void tdir_make(char *dir)
-{
-	const char *base = getenv("PENSTOCK_BUILD");
-
-	snprintf(dir, 256, "%s/pst-io-XXXXXX", base ? base : "/var/tmp");
-	assert_non_null(mkdtemp(dir));
-}
-
-void tdir_remove(const char *dir)
-{
-	assert_int_equal(rmdir(dir), 0);
-}
-
 void tfile_make(struct tfile *f, const char *dir, const char *name,
 		uint64_t size_bytes)
 {
@@ -71,6 +58,27 @@ void tfile_free(struct tfile *f)
 {
 	unlink(f->path);
 	free(f->data);
+}
+
+int tstate_make(void **s, size_t state_bytes, uint64_t file_bytes)
+{
+	struct tstate *t = calloc(1, state_bytes);
+
+	assert_non_null(t);
+	temp_dir_make(t->dir, "io");
+	tfile_make(&t->file, t->dir, "weights", file_bytes);
+	*s = t;
+	return 0;
+}
+
+int tstate_free(void **s)
+{
+	struct tstate *t = *s;
+
+	tfile_free(&t->file);
+	temp_dir_remove(t->dir);
+	free(t);
+	return 0;
 }
 
 void tfile_check(const struct tfile *f, const void *buf, uint64_t off_bytes,

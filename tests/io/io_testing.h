@@ -14,6 +14,7 @@
 #include <cmocka.h>
 
 #include "io_priv.h"
+#include "temp_dir.h"
 
 #define BLOCK 4096U
 
@@ -51,13 +52,19 @@ extern const uint32_t nr_tengines;
 /* $PENSTOCK_SEED or the clock; printed. */
 uint64_t tseed(void);
 
-/* A directory below $PENSTOCK_BUILD, else /var/tmp; into @dir [256]. */
-void tdir_make(char *dir);
-void tdir_remove(const char *dir);
-
 void tfile_make(struct tfile *f, const char *dir, const char *name,
 		uint64_t size_bytes);
 void tfile_free(struct tfile *f);
+
+/* What a test of one file begins with; first member of a larger state. */
+struct tstate {
+	char dir[TEMP_DIR_MAX];
+	struct tfile file;
+};
+
+/* For cmocka: a state of @state_bytes, zeroed, with a file in a directory. */
+int tstate_make(void **s, size_t state_bytes, uint64_t file_bytes);
+int tstate_free(void **s);
 
 /* Assert that @buf holds bytes off..off+len of the file. */
 void tfile_check(const struct tfile *f, const void *buf, uint64_t off_bytes,

@@ -18,8 +18,7 @@ enum {
 };
 
 struct state {
-	char dir[256];
-	struct tfile file;
+	struct tstate t;
 	unsigned char *mem;
 	struct pst_io_read r[NR];
 	struct tbed b;
@@ -27,24 +26,17 @@ struct state {
 
 static int setup(void **s)
 {
-	struct state *st = calloc(1, sizeof(*st));
+	uint64_t size = (uint64_t)NR * BYTES;
+	int rc = tstate_make(s, sizeof(struct state), size);
 
-	tdir_make(st->dir);
-	tfile_make(&st->file, st->dir, "weights", (uint64_t)NR * BYTES);
-	st->mem = tbuf_alloc((uint64_t)NR * BYTES);
-	*s = st;
-	return 0;
+	((struct state *)*s)->mem = tbuf_alloc(size);
+	return rc;
 }
 
 static int teardown(void **s)
 {
-	struct state *st = *s;
-
-	tfile_free(&st->file);
-	tdir_remove(st->dir);
-	free(st->mem);
-	free(st);
-	return 0;
+	free(((struct state *)*s)->mem);
+	return tstate_free(s);
 }
 
 static void prepare(struct state *st, uint32_t i, enum pst_io_prio prio)
@@ -74,7 +66,7 @@ static void open_loopback(struct state *st, const char *fault, uint32_t depth)
 {
 	struct tengine e = { .loopback = true, .fault = fault };
 
-	assert_true(tbed_open(&st->b, &e, &st->file, depth));
+	assert_true(tbed_open(&st->b, &e, &st->t.file, depth));
 }
 
 /* One reap brings exactly reads @from..@to-1, in this order. */
@@ -85,7 +77,7 @@ static void expect(struct state *st, uint32_t from, uint32_t to)
 	for (uint32_t i = from; i < to; i++, r = r->next) {
 		assert_ptr_equal(r, &st->r[i]);
 		assert_int_equal(r->result, 0);
-		tfile_check(&st->file, r->buf, r->off_bytes, BYTES);
+		tfile_check(&st->t.file, r->buf, r->off_bytes, BYTES);
 	}
 	assert_null(r);
 }
@@ -282,7 +274,7 @@ static void a_withdrawn_read_is_the_callers_again(void **s)
 	assert_ptr_equal(pst_io_reap(st->b.io, true), &st->r[4]);
 	assert_ptr_equal(st->r[4].next, &st->r[3]);
 	assert_null(pst_io_reap(st->b.io, true));
-	tfile_check(&st->file, st->r[3].buf, 3 * BYTES, BYTES);
+	tfile_check(&st->t.file, st->r[3].buf, 3 * BYTES, BYTES);
 	tbed_close(&st->b);
 }
 
@@ -436,7 +428,7 @@ static void random_step(struct state *st, struct watch *w, uint64_t *rng)
 		     r = r->next) {
 			assert_int_equal(r->result, 0);
 			assert_int_equal(r->state, PST_IO_HOME);
-			tfile_check(&st->file, r->buf, r->off_bytes, BYTES);
+			tfile_check(&st->t.file, r->buf, r->off_bytes, BYTES);
 			memset(r->buf, 0xee, BYTES);
 		}
 		break;
@@ -460,7 +452,7 @@ static void random_classes_keep_every_rule(void **s)
 		struct pst_io_stats stats;
 		uint64_t rng = seed;
 
-		if (!tbed_open(&st->b, &tengines[e], &st->file, DEPTH))
+		if (!tbed_open(&st->b, &tengines[e], &st->t.file, DEPTH))
 			continue;
 		for (uint32_t i = 0; i < NR; i++)
 			prepare(st, i, PST_IO_DEMAND);

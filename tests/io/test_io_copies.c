@@ -35,7 +35,7 @@ static int setup(void **s)
 	struct state *st = calloc(1, sizeof(*st));
 	char name[16];
 
-	tdir_make(st->dir);
+	temp_dir_make(st->dir, "copies");
 	for (uint32_t i = 0; i < COPIES; i++) {
 		snprintf(name, sizeof(name), "copy%u", i);
 		tfile_make(&st->file[i], st->dir, name, FILE_BYTES);
@@ -51,7 +51,7 @@ static int teardown(void **s)
 
 	for (uint32_t i = 0; i < COPIES; i++)
 		tfile_free(&st->file[i]);
-	tdir_remove(st->dir);
+	temp_dir_remove(st->dir);
 	free(st->mem);
 	free(st);
 	return 0;

@@ -16,8 +16,7 @@ enum {
 };
 
 struct state {
-	char dir[256];
-	struct tfile file;
+	struct tstate t;
 	unsigned char *mem;
 	struct pst_io_read reads[NR];
 };
@@ -31,24 +30,17 @@ struct outcome {
 
 static int setup(void **s)
 {
-	struct state *st = calloc(1, sizeof(*st));
+	uint64_t size = (uint64_t)NR * BYTES;
+	int rc = tstate_make(s, sizeof(struct state), size);
 
-	tdir_make(st->dir);
-	tfile_make(&st->file, st->dir, "weights", (uint64_t)NR * BYTES);
-	st->mem = tbuf_alloc((uint64_t)NR * BYTES);
-	*s = st;
-	return 0;
+	((struct state *)*s)->mem = tbuf_alloc(size);
+	return rc;
 }
 
 static int teardown(void **s)
 {
-	struct state *st = *s;
-
-	tfile_free(&st->file);
-	tdir_remove(st->dir);
-	free(st->mem);
-	free(st);
-	return 0;
+	free(((struct state *)*s)->mem);
+	return tstate_free(s);
 }
 
 static void run_all(struct state *st, const char *fault, uint32_t depth,
@@ -70,7 +62,7 @@ static void run_all(struct state *st, const char *fault, uint32_t depth,
 			.region = -1,
 			.next = i + 1 < NR ? &st->reads[i + 1] : NULL,
 		};
-	assert_true(tbed_open(&b, &e, &st->file, depth));
+	assert_true(tbed_open(&b, &e, &st->t.file, depth));
 	pst_io_submit(b.io, st->reads);
 	while (pst_io_outstanding(b.io)) {
 		r = pst_io_reap(b.io, true);
@@ -137,7 +129,7 @@ static void short_reads_are_continued(void **s)
 	run_all(st, "seed=3,short=0.5", 8, &o);
 	assert_int_equal(count_failed(&o, 0), 0);
 	assert_true(o.stats.continued > NR / 2);
-	tfile_check(&st->file, st->mem, 0, NR * BYTES);
+	tfile_check(&st->t.file, st->mem, 0, NR * BYTES);
 }
 
 static void a_read_that_never_advances_is_given_up(void **s)
@@ -160,7 +152,7 @@ static void a_passing_eagain_is_not_seen(void **s)
 	run_all(st, "seed=5,eagain=0.2", 8, &o);
 	assert_int_equal(count_failed(&o, 0), 0);
 	assert_true(o.stats.continued > 0);
-	tfile_check(&st->file, st->mem, 0, NR * BYTES);
+	tfile_check(&st->t.file, st->mem, 0, NR * BYTES);
 }
 
 static void one_hard_error_fails_one_read(void **s)
@@ -208,7 +200,7 @@ static void a_flip_changes_one_bit_in_silence(void **s)
 
 		for (uint32_t k = i * BYTES; k < (i + 1) * BYTES; k++)
 			nr_bits += (uint32_t)__builtin_popcount(
-				st->mem[k] ^ st->file.data[k]);
+				st->mem[k] ^ st->t.file.data[k]);
 		assert_int_equal(nr_bits, 1);
 	}
 }
@@ -232,7 +224,7 @@ static void shuffling_changes_the_order_only(void **s)
 	run_all(st, "seed=1,shuffle=1", 16, &o);
 	assert_true(count_overtaking(&o) > 4);
 	assert_int_equal(count_failed(&o, 0), 0);
-	tfile_check(&st->file, st->mem, 0, NR * BYTES);
+	tfile_check(&st->t.file, st->mem, 0, NR * BYTES);
 }
 
 static void waiting_ends_at_every_depth(void **s)
@@ -248,7 +240,7 @@ static void waiting_ends_at_every_depth(void **s)
 			 (unsigned long long)pst_rng_next(&rng), depth % 4);
 		run_all(st, text, depth, &o);
 		assert_int_equal(count_failed(&o, 0), 0);
-		tfile_check(&st->file, st->mem, 0, NR * BYTES);
+		tfile_check(&st->t.file, st->mem, 0, NR * BYTES);
 	}
 }
 

@@ -29,29 +29,9 @@
 /* Exit status of a child that could not set its stage. */
 #define CHILD_SKIP 77
 
-struct state {
-	char dir[256];
-	struct tfile file;
-};
-
 static int setup(void **s)
 {
-	struct state *st = calloc(1, sizeof(*st));
-
-	tdir_make(st->dir);
-	tfile_make(&st->file, st->dir, "weights", FILE_BYTES);
-	*s = st;
-	return 0;
-}
-
-static int teardown(void **s)
-{
-	struct state *st = *s;
-
-	tfile_free(&st->file);
-	tdir_remove(st->dir);
-	free(st);
-	return 0;
+	return tstate_make(s, sizeof(struct tstate), FILE_BYTES);
 }
 
 static struct pst_io *open_engine(enum pst_io_kind kind,
@@ -126,7 +106,7 @@ static void tmpfs_reads_directly_or_says_so(void **s)
 
 static void buffered_reads_are_silent_when_asked_for(void **s)
 {
-	struct state *st = *s;
+	struct tstate *st = *s;
 	struct tlog log;
 	struct pst_io *io = open_engine(PST_IO_PREAD, PST_IO_DIRECT_OFF, &log);
 	void *buf = tbuf_alloc(BLOCK);
@@ -142,7 +122,7 @@ static void buffered_reads_are_silent_when_asked_for(void **s)
 
 static void direct_reads_report_their_alignment(void **s)
 {
-	struct state *st = *s;
+	struct tstate *st = *s;
 	struct tlog log;
 	struct pst_io *io = open_engine(PST_IO_PREAD, PST_IO_DIRECT_AUTO, &log);
 
@@ -160,7 +140,7 @@ static void direct_reads_report_their_alignment(void **s)
 
 static void what_is_no_file_is_refused(void **s)
 {
-	struct state *st = *s;
+	struct tstate *st = *s;
 	struct tlog log;
 	struct pst_io *io = open_engine(PST_IO_PREAD, PST_IO_DIRECT_AUTO, &log);
 	struct pst_diag diag;
@@ -182,7 +162,7 @@ static void what_is_no_file_is_refused(void **s)
 /* io_uring fails reads of such files with EAGAIN when the drive is busy. */
 static void no_file_stays_nonblocking(void **s)
 {
-	struct state *st = *s;
+	struct tstate *st = *s;
 	static const enum pst_io_direct direct[] = { PST_IO_DIRECT_AUTO,
 						     PST_IO_DIRECT_OFF };
 
@@ -200,7 +180,7 @@ static void no_file_stays_nonblocking(void **s)
 
 static void an_empty_file_can_be_opened(void **s)
 {
-	struct state *st = *s;
+	struct tstate *st = *s;
 	struct tlog log;
 	struct pst_io *io = open_engine(PST_IO_AUTO, PST_IO_DIRECT_AUTO, &log);
 	void *buf = tbuf_alloc(BLOCK);
@@ -221,7 +201,7 @@ static void many_files_keep_their_indices(void **s)
 	enum {
 		NR_FILES = 300
 	};
-	struct state *st = *s;
+	struct tstate *st = *s;
 	struct tlog log;
 	struct pst_io *io = open_engine(PST_IO_AUTO, PST_IO_DIRECT_AUTO, &log);
 	struct tfile *f = calloc(NR_FILES, sizeof(*f));
@@ -375,14 +355,14 @@ static void in_child(const struct tfile *f, int (*fn)(const struct tfile *f))
 
 static void a_forbidden_ring_gives_way_to_threads(void **s)
 {
-	struct state *st = *s;
+	struct tstate *st = *s;
 
 	in_child(&st->file, child_without_ring);
 }
 
 static void refused_registration_is_said_and_reads_work(void **s)
 {
-	struct state *st = *s;
+	struct tstate *st = *s;
 
 	in_child(&st->file, child_without_locked_memory);
 }
@@ -416,7 +396,7 @@ static void *submit_elsewhere(void *arg)
 /* A programmer's error; the kernel refuses it, and nobody must hang on it. */
 static void reads_from_a_foreign_thread_come_back(void **s)
 {
-	struct state *st = *s;
+	struct tstate *st = *s;
 	unsigned char *buf = tbuf_alloc(3 * BLOCK);
 	struct foreign f = { 0 };
 	pthread_t thread;
@@ -466,5 +446,5 @@ int main(void)
 		cmocka_unit_test(reads_from_a_foreign_thread_come_back),
 	};
 
-	return cmocka_run_group_tests(tests, setup, teardown);
+	return cmocka_run_group_tests(tests, setup, tstate_free);
 }

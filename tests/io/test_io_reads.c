@@ -18,29 +18,9 @@
 #define SLOT_BYTES	(64 * PST_KIB)
 #define NR_RANDOM_READS 10000
 
-struct state {
-	char dir[256];
-	struct tfile file;
-};
-
 static int setup(void **s)
 {
-	struct state *st = calloc(1, sizeof(*st));
-
-	tdir_make(st->dir);
-	tfile_make(&st->file, st->dir, "weights", FILE_BYTES);
-	*s = st;
-	return 0;
-}
-
-static int teardown(void **s)
-{
-	struct state *st = *s;
-
-	tfile_free(&st->file);
-	tdir_remove(st->dir);
-	free(st);
-	return 0;
+	return tstate_make(s, sizeof(struct tstate), FILE_BYTES);
 }
 
 static void random_read(struct pst_io_read *r, uint64_t *rng)
@@ -59,7 +39,7 @@ static void random_read(struct pst_io_read *r, uint64_t *rng)
 		r->need_bytes = (uint32_t)(pst_rng_next(rng) % r->need_bytes);
 }
 
-static void random_traffic(const struct state *st, struct pst_io *io,
+static void random_traffic(const struct tstate *st, struct pst_io *io,
 			   uint64_t seed, int region, unsigned char *mem)
 {
 	struct pst_io_read reads[NR_SLOTS] = { 0 }, *list = NULL, *r, *next;
@@ -99,7 +79,7 @@ static void random_traffic(const struct state *st, struct pst_io *io,
 
 static void every_backend_reads_the_same_bytes(void **s)
 {
-	struct state *st = *s;
+	struct tstate *st = *s;
 	unsigned char *mem = tbuf_alloc(NR_SLOTS * SLOT_BYTES);
 	uint64_t seed = tseed();
 	struct pst_io_stats stats;
@@ -124,7 +104,7 @@ static void every_backend_reads_the_same_bytes(void **s)
 
 static void registered_regions_receive_the_same_bytes(void **s)
 {
-	struct state *st = *s;
+	struct tstate *st = *s;
 	unsigned char *mem = tbuf_alloc(2 * NR_SLOTS * SLOT_BYTES);
 	uint64_t seed = tseed();
 	struct tbed b;
@@ -148,7 +128,7 @@ static void registered_regions_receive_the_same_bytes(void **s)
 
 static void a_read_may_end_with_the_file(void **s)
 {
-	struct state *st = *s;
+	struct tstate *st = *s;
 	unsigned char *buf = tbuf_alloc(4 * BLOCK);
 	struct tbed b;
 
@@ -167,7 +147,7 @@ static void a_read_may_end_with_the_file(void **s)
 
 static void a_read_past_the_end_of_the_file_fails(void **s)
 {
-	struct state *st = *s;
+	struct tstate *st = *s;
 	unsigned char *buf = tbuf_alloc(2 * BLOCK);
 	struct tbed b;
 
@@ -188,7 +168,7 @@ static void a_read_past_the_end_of_the_file_fails(void **s)
 
 static void a_file_truncated_under_us_gives_an_error(void **s)
 {
-	struct state *st = *s;
+	struct tstate *st = *s;
 	unsigned char *buf = tbuf_alloc(16 * BLOCK);
 	struct tfile cut;
 	struct tbed b;
@@ -218,7 +198,7 @@ static void reads_beyond_the_queue_depth_wait_inside(void **s)
 	enum {
 		NR = 100
 	};
-	struct state *st = *s;
+	struct tstate *st = *s;
 	unsigned char *mem = tbuf_alloc(NR * BLOCK);
 	struct pst_io_read reads[NR];
 	struct tbed b;
@@ -258,7 +238,7 @@ static void reads_beyond_the_queue_depth_wait_inside(void **s)
 
 static void an_idle_engine_has_nothing_to_reap(void **s)
 {
-	struct state *st = *s;
+	struct tstate *st = *s;
 	unsigned char *buf = tbuf_alloc(BLOCK);
 	struct pst_io_stats stats;
 	struct tbed b;
@@ -282,7 +262,7 @@ static void an_idle_engine_has_nothing_to_reap(void **s)
 
 static void polling_alone_finishes_every_read(void **s)
 {
-	struct state *st = *s;
+	struct tstate *st = *s;
 	unsigned char *buf = tbuf_alloc(8 * BLOCK);
 	struct tbed b;
 
@@ -312,7 +292,7 @@ static void destroy_waits_for_outstanding_reads(void **s)
 		BYTES = 16 * BLOCK
 	};
 	static const char *const faults[] = { NULL, "delay_us=2000,shuffle=1" };
-	struct state *st = *s;
+	struct tstate *st = *s;
 	struct pst_io_read *reads = calloc(NR, sizeof(*reads));
 	unsigned char *mem = tbuf_alloc((uint64_t)NR * BYTES);
 	struct tbed b;
@@ -346,7 +326,7 @@ static void destroy_waits_for_outstanding_reads(void **s)
 
 static void malformed_reads_are_refused(void **s)
 {
-	struct state *st = *s;
+	struct tstate *st = *s;
 	unsigned char *mem = tbuf_alloc(4 * BLOCK);
 	struct pst_io_read good = {
 		.len_bytes = BLOCK, .need_bytes = BLOCK, .buf = mem, .region = 0
@@ -382,7 +362,7 @@ static void malformed_reads_are_refused(void **s)
 
 static void regions_and_arguments_have_bounds(void **s)
 {
-	struct state *st = *s;
+	struct tstate *st = *s;
 	unsigned char *mem = tbuf_alloc(2 * BLOCK);
 	struct pst_io_args args = { .queue_depth = 1025 };
 	struct pst_diag diag;
@@ -425,5 +405,5 @@ int main(void)
 		cmocka_unit_test(regions_and_arguments_have_bounds),
 	};
 
-	return cmocka_run_group_tests(tests, setup, teardown);
+	return cmocka_run_group_tests(tests, setup, tstate_free);
 }

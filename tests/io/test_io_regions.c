@@ -14,29 +14,9 @@
 #define FILE_BYTES   (64 * BLOCK)
 #define REGION_BYTES (16 * BLOCK)
 
-struct state {
-	char dir[256];
-	struct tfile file;
-};
-
 static int setup(void **s)
 {
-	struct state *st = calloc(1, sizeof(*st));
-
-	tdir_make(st->dir);
-	tfile_make(&st->file, st->dir, "weights", FILE_BYTES);
-	*s = st;
-	return 0;
-}
-
-static int teardown(void **s)
-{
-	struct state *st = *s;
-
-	tfile_free(&st->file);
-	tdir_remove(st->dir);
-	free(st);
-	return 0;
+	return tstate_make(s, sizeof(struct tstate), FILE_BYTES);
 }
 
 static unsigned char *map_pages(uint64_t size_bytes)
@@ -66,7 +46,7 @@ static int run_one(struct pst_io *io, struct pst_io_read *r)
 
 static void a_renewed_region_reads_into_fresh_pages(void **s)
 {
-	struct state *st = *s;
+	struct tstate *st = *s;
 	unsigned char *mem = map_pages(2 * REGION_BYTES);
 	struct tbed b;
 
@@ -104,7 +84,7 @@ static void a_renewed_region_reads_into_fresh_pages(void **s)
 
 static void a_region_with_reads_outstanding_is_not_dropped(void **s)
 {
-	struct state *st = *s;
+	struct tstate *st = *s;
 	unsigned char *mem = tbuf_alloc(2 * REGION_BYTES);
 	struct pst_io_read r[3];
 	struct tbed b;
@@ -140,7 +120,7 @@ static void a_region_with_reads_outstanding_is_not_dropped(void **s)
 
 static void only_what_is_there_is_dropped_and_renewed(void **s)
 {
-	struct state *st = *s;
+	struct tstate *st = *s;
 	unsigned char *mem = tbuf_alloc(REGION_BYTES);
 	struct tbed b;
 
@@ -178,7 +158,7 @@ static long pinned_kib(void)
 
 static void a_dropped_region_is_no_longer_pinned(void **s)
 {
-	struct state *st = *s;
+	struct tstate *st = *s;
 	unsigned char *mem = map_pages(REGION_BYTES);
 	long before, held, after;
 	struct tbed b;
@@ -212,7 +192,7 @@ static void a_thousand_regions_are_registered_and_read_into(void **s)
 	enum {
 		NR = PST_IO_REGIONS_MAX
 	};
-	struct state *st = *s;
+	struct tstate *st = *s;
 	unsigned char *mem = map_pages((uint64_t)NR * BLOCK);
 	struct tbed b;
 
@@ -255,5 +235,5 @@ int main(void)
 			a_thousand_regions_are_registered_and_read_into),
 	};
 
-	return cmocka_run_group_tests(tests, setup, teardown);
+	return cmocka_run_group_tests(tests, setup, tstate_free);
 }

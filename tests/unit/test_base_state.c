@@ -20,27 +20,18 @@
 #include <cmocka.h>
 
 #include "state.h"
-
-static int remove_one(const char *path, const struct stat *st, int type,
-		      struct FTW *ftw)
-{
-	return remove(path);
-}
+#include "temp_dir.h"
 
 static int setup(void **state)
 {
-	const char *base = getenv("PENSTOCK_BUILD");
-	char *dir = malloc(512);
-
-	snprintf(dir, 512, "%s/pst-state-XXXXXX", base ? base : "/var/tmp");
-	assert_non_null(mkdtemp(dir));
-	*state = dir;
+	*state = malloc(TEMP_DIR_MAX);
+	temp_dir_make(*state, "state");
 	return 0;
 }
 
 static int teardown(void **state)
 {
-	nftw(*state, remove_one, 8, FTW_DEPTH | FTW_PHYS);
+	temp_dir_remove(*state);
 	free(*state);
 	return 0;
 }

@@ -15,24 +15,23 @@
 #include <cmocka.h>
 
 #include "gguf_check.h"
+#include "temp_dir.h"
 
 /* The tests work in a directory of their own, which is the current one. */
 static int make_dir(void **state)
 {
-	char *dir = strdup("/tmp/pst-gguf-XXXXXX");
-
-	*state = dir;
-	return dir && mkdtemp(dir) && !chdir(dir) ? 0 : -1;
+	*state = malloc(TEMP_DIR_MAX);
+	temp_dir_make(*state, "gguf");
+	return chdir(*state);
 }
 
 static int remove_dir(void **state)
 {
-	char cmd[64];
 	int rc = chdir("/");
 
-	snprintf(cmd, sizeof(cmd), "rm -rf '%s'", (char *)*state);
+	temp_dir_remove(*state);
 	free(*state);
-	return rc ? rc : system(cmd);
+	return rc;
 }
 
 static void write_file(const char *path, const void *bytes, size_t size)

@@ -4,7 +4,6 @@
  * versions, containers, huge page pools.
  */
 #include <errno.h>
-#include <ftw.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -16,6 +15,7 @@
 #include <cmocka.h>
 
 #include "mem_priv.h"
+#include "temp_dir.h"
 
 #define MEMINFO \
 	"MemTotal:       16000 kB\nMemFree: 1 kB\nMemAvailable:  9000 kB\n"
@@ -28,23 +28,19 @@
 #define NO_LIMIT_V1 "9223372036854771712\n"
 
 struct state {
-	char root[256];
+	char root[TEMP_DIR_MAX];
 };
 
-static int remove_one(const char *path, const struct stat *st, int type,
-		      struct FTW *ftw)
+static void put(const struct state *st, const char *path, const char *text)
 {
-	return remove(path);
+	temp_dir_put(st->root, path, text);
 }
 
 static int setup(void **s)
 {
-	const char *base = getenv("PENSTOCK_BUILD");
 	struct state *st = calloc(1, sizeof(*st));
 
-	snprintf(st->root, sizeof(st->root), "%s/pst-mem-XXXXXX",
-		 base ? base : "/var/tmp");
-	assert_non_null(mkdtemp(st->root));
+	temp_dir_make(st->root, "mem");
 	*s = st;
 	return 0;
 }
@@ -53,26 +49,9 @@ static int teardown(void **s)
 {
 	struct state *st = *s;
 
-	nftw(st->root, remove_one, 8, FTW_DEPTH | FTW_PHYS);
+	temp_dir_remove(st->root);
 	free(st);
 	return 0;
-}
-
-static void put(const struct state *st, const char *path, const char *text)
-{
-	char full[1024];
-	FILE *f;
-
-	snprintf(full, sizeof(full), "%s%s", st->root, path);
-	for (char *p = full + strlen(st->root) + 1; (p = strchr(p, '/')); p++) {
-		*p = 0;
-		mkdir(full, 0700);
-		*p = '/';
-	}
-	f = fopen(full, "we");
-	assert_non_null(f);
-	assert_true(fputs(text, f) >= 0);
-	assert_int_equal(fclose(f), 0);
 }
 
 static void put_mount(const struct state *st, const char *fmt, const char *root)

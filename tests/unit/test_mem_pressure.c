@@ -4,7 +4,6 @@
  * between two readings.
  */
 #include <errno.h>
-#include <ftw.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -17,6 +16,7 @@
 
 #include "mem_pressure.h"
 #include "mem_priv.h"
+#include "temp_dir.h"
 
 #define V1_MOUNT \
 	"35 31 0:32 / /sys/fs/cgroup/memory rw - cgroup cgroup rw,memory\n"
@@ -30,42 +30,20 @@
 #define ALWAYS INT64_MAX
 
 struct state {
-	char root[256];
+	char root[TEMP_DIR_MAX];
 	struct pst_mem_pressure *p;
 };
 
-static int remove_one(const char *path, const struct stat *st, int type,
-		      struct FTW *ftw)
-{
-	return remove(path);
-}
-
-/* Written in place: the reader holds the file open. */
 static void put(const struct state *st, const char *path, const char *text)
 {
-	char full[1024];
-	FILE *f;
-
-	snprintf(full, sizeof(full), "%s%s", st->root, path);
-	for (char *p = full + strlen(st->root) + 1; (p = strchr(p, '/')); p++) {
-		*p = 0;
-		mkdir(full, 0700);
-		*p = '/';
-	}
-	f = fopen(full, "we");
-	assert_non_null(f);
-	assert_true(fputs(text, f) >= 0);
-	assert_int_equal(fclose(f), 0);
+	temp_dir_put(st->root, path, text);
 }
 
 static int setup(void **s)
 {
-	const char *base = getenv("PENSTOCK_BUILD");
 	struct state *st = calloc(1, sizeof(*st));
 
-	snprintf(st->root, sizeof(st->root), "%s/pst-pressure-XXXXXX",
-		 base ? base : "/var/tmp");
-	assert_non_null(mkdtemp(st->root));
+	temp_dir_make(st->root, "pressure");
 	put(st, "/proc/meminfo",
 	    "MemTotal: 16000 kB\nMemFree: 1 kB\nMemAvailable: 9000 kB\n");
 	*s = st;
@@ -77,7 +55,7 @@ static int teardown(void **s)
 	struct state *st = *s;
 
 	pst_mem_pressure_close(st->p);
-	nftw(st->root, remove_one, 8, FTW_DEPTH | FTW_PHYS);
+	temp_dir_remove(st->root);
 	free(st);
 	return 0;
 }

@@ -3,7 +3,6 @@
  * From a path to a drive, on machines made of directories and links.
  */
 #include <errno.h>
-#include <ftw.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -15,6 +14,7 @@
 
 #include <cmocka.h>
 
+#include "temp_dir.h"
 #include "topo_priv.h"
 
 #define NVME "/sys/devices/pci0/0000:01:00.0/nvme/nvme0/nvme0n1"
@@ -22,35 +22,12 @@
 #define DM   "/sys/devices/virtual/block/dm-0"
 
 struct state {
-	char root[256];
+	char root[TEMP_DIR_MAX];
 };
-
-static int remove_one(const char *path, const struct stat *st, int type,
-		      struct FTW *ftw)
-{
-	return remove(path);
-}
-
-static void full_path(const struct state *st, const char *path, char *out)
-{
-	snprintf(out, 1024, "%s%s", st->root, path);
-	for (char *p = out + strlen(st->root) + 1; (p = strchr(p, '/')); p++) {
-		*p = 0;
-		mkdir(out, 0700);
-		*p = '/';
-	}
-}
 
 static void put(const struct state *st, const char *path, const char *text)
 {
-	char full[1024];
-	FILE *f;
-
-	full_path(st, path, full);
-	f = fopen(full, "we");
-	assert_non_null(f);
-	assert_true(fputs(text, f) >= 0);
-	assert_int_equal(fclose(f), 0);
+	temp_dir_put(st->root, path, text);
 }
 
 /* A link to a path below the root. */
@@ -58,19 +35,16 @@ static void put_link(const struct state *st, const char *path, const char *to)
 {
 	char full[1024], target[1024];
 
-	full_path(st, path, full);
+	temp_dir_path(st->root, path, full);
 	snprintf(target, sizeof(target), "%s%s", st->root, to);
 	assert_int_equal(symlink(target, full), 0);
 }
 
 static int setup(void **s)
 {
-	const char *base = getenv("PENSTOCK_BUILD");
 	struct state *st = calloc(1, sizeof(*st));
 
-	snprintf(st->root, sizeof(st->root), "%s/pst-topo-XXXXXX",
-		 base ? base : "/var/tmp");
-	assert_non_null(mkdtemp(st->root));
+	temp_dir_make(st->root, "topo");
 	put(st, NVME "/queue/rotational", "0\n");
 	put(st, NVME "/nvme0n1p2/partition", "2\n");
 	put_link(st, NVME "/device",
@@ -94,7 +68,7 @@ static int teardown(void **s)
 {
 	struct state *st = *s;
 
-	nftw(st->root, remove_one, 8, FTW_DEPTH | FTW_PHYS);
+	temp_dir_remove(st->root);
 	free(st);
 	return 0;
 }
