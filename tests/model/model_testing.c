@@ -40,6 +40,7 @@ static void open_store(struct mbed *b, const struct mbed_args *args,
 		.huge = PST_MEM_SMALL,
 		.node = -1,
 		.split_bytes = 64 << 10,
+		.region_bytes = args->region_bytes,
 	};
 
 	if (!hp->n_expert)

@@ -22,6 +22,7 @@
  * @n_batch: tokens per pass at most
  * @n_ctx: positions
  * @nr_slots: expert slots, 0 for as few as one token needs
+ * @region_bytes: of the slots' memory, 0 for the default
  * @fault: text of pst_io_fault_parse(), NULL for none
  */
 struct mbed_args {
@@ -32,6 +33,7 @@ struct mbed_args {
 	uint32_t nr_slots;
 	uint32_t cpu_mask;
 	enum pst_kv_type kv;
+	uint64_t region_bytes;
 	const char *fault;
 };
 
