@@ -33,9 +33,12 @@ static void bind_norms(struct pst_binder *b, struct pst_layer *l)
 static void bind_layer(struct pst_binder *b)
 {
 	const struct pst_layer_hp *lh = &b->m->hp.layer[b->layer];
+	const struct pst_residual *r = pst_residual_of(b->m->arch);
 	struct pst_layer *l = &b->m->layers[b->layer];
 
 	bind_norms(b, l);
+	if (r->bind)
+		r->bind(b, l);
 	if (b->m->arch->out_scale)
 		pst_bind_vec(b, "layer_output_scale.weight", 1, false,
 			     &l->out_scale);
@@ -62,6 +65,7 @@ static void bind_global(struct pst_binder *b)
 {
 	struct pst_model *m = b->m;
 	const struct pst_hparams *hp = &m->hp;
+	const struct pst_residual *r = pst_residual_of(m->arch);
 
 	pst_bind_global_mat(b, "token_embd.weight", hp->n_embd, hp->n_vocab,
 			    true, &m->tok_embd);
@@ -71,6 +75,8 @@ static void bind_global(struct pst_binder *b)
 				 false, &m->output))
 		pst_bind_global_mat(b, "token_embd.weight", hp->n_embd,
 				    hp->n_vocab, true, &m->output);
+	if (r->bind_out)
+		r->bind_out(b);
 	bind_rope(b);
 }
 

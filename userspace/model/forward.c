@@ -53,7 +53,7 @@ static void carve_common(struct pst_fwd *f, struct carve *c)
 	const struct pst_hparams *hp = &f->m->hp;
 	uint64_t b = f->n_batch;
 
-	f->x = pst_carve(c, b * hp->n_embd, sizeof(float));
+	f->x = pst_carve(c, b * f->x_width, sizeof(float));
 	f->tmp = pst_carve(c, b * hp->n_embd, sizeof(float));
 	pst_carve_act(c, &f->xn, b, hp->n_embd);
 	for (int i = 0; i < PST_ROPES; i++)
@@ -113,6 +113,8 @@ static void carve_all(struct pst_fwd *f, struct carve *c)
 {
 	f->n_pairs = (uint64_t)f->n_batch * f->m->hp.n_expert_used;
 	carve_common(f, c);
+	if (f->residual->carve)
+		f->residual->carve(f, c);
 	if (f->m->hp.n_expert)
 		carve_experts(f, c);
 	f->logits = pst_carve(c, (uint64_t)LOGITS_GROUP * f->m->hp.n_vocab,
@@ -124,6 +126,8 @@ static void carve_all(struct pst_fwd *f, struct carve *c)
 static void take_args(struct pst_fwd *f, const struct pst_fwd_args *args)
 {
 	f->m = args->model;
+	f->residual = pst_residual_of(f->m->arch);
+	f->x_width = f->residual->width(&f->m->hp);
 	f->k = args->kernels;
 	f->pool = args->pool;
 	f->n_batch = args->n_batch;
@@ -200,7 +204,7 @@ static void embed_chunk(void *ctx, uint32_t t, uint32_t worker)
 	struct pst_fwd *f = j->f;
 	const struct pst_hparams *hp = &f->m->hp;
 	const struct pst_weight *w = &f->m->tok_embd;
-	float *x = f->x + (size_t)t * w->n_in;
+	float *x = f->x + (size_t)t * f->x_width;
 
 	(void)worker;
 	f->k->types[w->type].dequant(
@@ -208,6 +212,7 @@ static void embed_chunk(void *ctx, uint32_t t, uint32_t worker)
 		w->n_in);
 	for (uint32_t i = 0; hp->embd_scale != 1.0f && i < w->n_in; i++)
 		x[i] *= hp->embd_scale;
+	f->residual->start(f, t);
 	for (uint32_t r = 0; r < hp->nr_ropes; r++)
 		pst_rope_table(&hp->rope[r], rope_freqs(f, r),
 			       j->pass->kv->n_used + t,
@@ -240,9 +245,14 @@ static int give_logits(struct pst_fwd *f, const struct pst_fwd_pass *pass)
 					 .y = f->logits,
 					 .y_stride = hp->n_vocab };
 
-		pst_norm_quantize(f, f->x + (size_t)t * hp->n_embd,
-				  f->m->output_norm, &f->out, nr,
-				  pst_needs_q8(f, w));
+		pst_norm_quantize(
+			f,
+			f->residual->read(
+				f, &(struct pst_read){ .half = PST_HALF_OUT,
+						       .first = t,
+						       .nr = nr,
+						       .aside = true }),
+			f->m->output_norm, &f->out, nr, pst_needs_q8(f, w));
 		pst_linear(f, &item, 1);
 		for (uint32_t i = 0; i < nr; i++) {
 			float *y = f->logits + (size_t)i * hp->n_vocab;
@@ -265,17 +275,17 @@ static int run_layer(struct pst_fwd *f, const struct pst_fwd_pass *pass,
 	int rc;
 
 	pst_observe_layer_begin(f, layer);
-	pst_half_enter(f, l->attn_norm, pass->n);
+	pst_half_enter(f, layer, PST_HALF_MIXER, pass->n);
 	lh->mixer->run(f, pass, layer);
-	pst_half_leave(f, l->attn_post_norm, pass->n);
+	pst_half_leave(f, layer, PST_HALF_MIXER, pass->n);
 	pst_observe_attention_end(f);
 	if (!experts)
 		pst_observe_experts_begin(f);
-	pst_half_enter(f, l->ffn_norm, pass->n);
+	pst_half_enter(f, layer, PST_HALF_FFN, pass->n);
 	rc = lh->ffn->run(f, pass, layer, diag);
 	if (rc)
 		return rc;
-	pst_half_leave(f, l->ffn_post_norm, pass->n);
+	pst_half_leave(f, layer, PST_HALF_FFN, pass->n);
 	if (l->out_scale)
 		pst_block_leave(f, *l->out_scale, pass->n);
 	if (!experts)

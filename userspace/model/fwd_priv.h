@@ -58,6 +58,16 @@ struct predict {
 	struct pst_predict_stats *stats; /* [n_layers] */
 };
 
+/* Parallel residual streams: see residual_streams.c. */
+struct streams {
+	struct act x; /* the streams, as the factor of a product */
+	float *mix; /* [n_batch][mix_stride] weights of the running half */
+	float *in; /* [n_batch][n_embd]: what it reads */
+	float *mix_aside, *in_aside; /* the same of what is only looked at */
+	uint32_t mix_stride;
+	bool quantised; /* x, whenever it changes */
+};
+
 struct pst_fwd {
 	const struct pst_model *m;
 	const struct pst_kernels *k;
@@ -69,7 +79,11 @@ struct pst_fwd {
 	uint32_t n_batch, n_ctx, n_workers;
 	struct pst_mem mem;
 
-	float *x; /* [n_batch][n_embd]: the residual stream */
+	const struct pst_residual *residual;
+	float *x; /* [n_batch][x_width]: the residual stream */
+	uint32_t x_width;
+	struct streams streams;
+	const float *in; /* [n_batch][n_embd]: xn before its norm */
 	struct act xn; /* [n_batch][n_embd]: what a half reads */
 	float *tmp; /* [n_batch][n_embd]: what a half adds */
 	float *cs[PST_ROPES]; /* [n_batch][n_rot] */
@@ -182,14 +196,16 @@ void pst_attend(const struct pst_fwd *f, const struct pst_kv *kv,
 void pst_mixer_out(struct pst_fwd *f, const struct pst_weight *w, struct act *x,
 		   uint32_t n);
 
-/** pst_half_enter() - xn = norm(x) for @n rows */
-void pst_half_enter(struct pst_fwd *f, const float *norm, uint32_t n);
+/** pst_half_enter() - what a half reads, into f->in and normed into f->xn */
+void pst_half_enter(struct pst_fwd *f, uint32_t layer, enum pst_half half,
+		    uint32_t n);
 
 /** pst_block_leave() - x *= scale */
 void pst_block_leave(struct pst_fwd *f, float scale, uint32_t n);
 
-/** pst_half_leave() - x += tmp, with the norm and scale that come before */
-void pst_half_leave(struct pst_fwd *f, const float *post_norm, uint32_t n);
+/** pst_half_leave() - f->tmp is added, its norm done before */
+void pst_half_leave(struct pst_fwd *f, uint32_t layer, enum pst_half half,
+		    uint32_t n);
 
 /**
  * pst_glu() - what joins gate and up: h = glu(gate, up) in place of gate

@@ -18,6 +18,8 @@
 
 /* Blocks of the deepest model that is accepted. */
 #define PST_MAX_LAYERS 512
+/* Parallel residual streams at most. */
+#define PST_MAX_STREAMS 8
 /* Matrices of a block besides its experts. */
 #define PST_MAX_MATS 32
 /* Experts of a block at most. */
@@ -55,6 +57,13 @@ enum pst_glu {
 	PST_GLU_SWIGLU,
 	PST_GLU_SWIGLU_OAI,
 	PST_GLU_GEGLU
+};
+
+/* The halves of a block, and what the output matrix reads. */
+enum pst_half {
+	PST_HALF_MIXER,
+	PST_HALF_FFN,
+	PST_HALF_OUT
 };
 
 struct pst_arch;
@@ -198,6 +207,18 @@ struct pst_runs_hp {
 };
 
 /**
+ * struct pst_streams_hp - a residual stream that is several in parallel
+ * @nr: streams; 0: one, a plain sum
+ * @rounds: how often the matrix that mixes them is normalised
+ * @eps: added to its elements and sums, and to the weights of what is read
+ */
+struct pst_streams_hp {
+	uint32_t nr;
+	uint32_t rounds;
+	float eps;
+};
+
+/**
  * struct pst_hparams - the numbers of a model, all validated
  * @n_layers: blocks that are executed
  * @n_embd: width of the residual stream
@@ -214,6 +235,7 @@ struct pst_runs_hp {
  * @n_ff_shexp: width of the shared expert of a block with experts, 0 for none
  * @mla: of blocks with that mixer
  * @runs: of blocks with runs_chosen
+ * @streams: of the residual stream
  * @layer: [n_layers]
  */
 struct pst_hparams {
@@ -240,6 +262,7 @@ struct pst_hparams {
 	enum pst_glu glu;
 	struct pst_mla_hp mla;
 	struct pst_runs_hp runs;
+	struct pst_streams_hp streams;
 	struct pst_layer_hp layer[PST_MAX_LAYERS];
 };
 
@@ -333,10 +356,24 @@ struct pst_moe {
 };
 
 /**
+ * struct pst_mix - how a half reads parallel residual streams and adds to them
+ * @fn: from all streams of a token to the weights, before @scale and @base
+ * @base: [outputs of @fn]
+ * @scale: of the weights that are read with, then of those that are added
+ *	with, then of those that mix; of what the output reads only the first
+ */
+struct pst_mix {
+	struct pst_weight fn;
+	const float *base;
+	const float *scale;
+};
+
+/**
  * struct pst_layer - one block: what its mixer and its ffn bound
  * @attn_norm, @ffn_norm: [n_embd], before the two halves
  * @attn_post_norm, @ffn_post_norm: after them, before the sum, or NULL
  * @out_scale: [1] multiplies the residual stream after the block, or NULL
+ * @mix: of the two halves, where there are parallel streams
  * @gate, @up, @down: the dense block's matrices, or the shape of one expert's
  *	(data stays NULL: it comes from the store; scale is [n_expert] and bias
  *	[n_expert][n_out] then)
@@ -348,6 +385,7 @@ struct pst_layer {
 	const float *ffn_norm;
 	const float *ffn_post_norm;
 	const float *out_scale;
+	struct pst_mix mix[2];
 	union {
 		struct pst_mla mla;
 		struct pst_gqa gqa;
@@ -388,6 +426,7 @@ struct pst_model {
 	struct pst_weight tok_embd;
 	struct pst_weight output;
 	const float *output_norm;
+	struct pst_mix output_mix; /* where there are parallel streams */
 	const float *rope_freqs[PST_ROPES]; /* [n_rot / 2] or NULL */
 	/* For contexts longer than the one trained on, or NULL for the same. */
 	const float *rope_freqs_long[PST_ROPES];

@@ -47,6 +47,7 @@ struct pst_binder;
  * @rope_factors: rope_factors_short and _long divide the angles where the file
  *	has them
  * @out_scale: blocks may have a layer_output_scale
+ * @residual: how the halves' results add up; NULL: a plain sum
  * @ffn_norm: name of the norm before the feed-forward half; NULL: "ffn_norm"
  * @attn_post_norm, @ffn_post_norm: norms after the two halves; NULL: none
  * @reads: names of keys that @keys computes with: they are refused in other
@@ -80,6 +81,7 @@ struct pst_arch {
 	bool ffn_fused;
 	bool rope_factors;
 	bool out_scale;
+	const struct pst_residual *residual;
 	const char *ffn_norm;
 	const char *attn_post_norm;
 	const char *ffn_post_norm;
@@ -258,6 +260,7 @@ bool pst_bind_experts(struct pst_binder *b, const char *name, uint32_t n_in,
 struct pst_fwd;
 struct pst_fwd_pass;
 struct pst_kv_shape;
+struct carve;
 
 /**
  * struct pst_mixer - a kind of token mixer, all of it in mixer_<kind>.c
@@ -287,6 +290,46 @@ struct pst_ffn {
 	int (*run)(struct pst_fwd *f, const struct pst_fwd_pass *pass,
 		   uint32_t layer, struct pst_diag *diag);
 };
+
+/**
+ * struct pst_read - what is read of the residual stream
+ * @layer, @half: for which half; @layer is nothing for PST_HALF_OUT
+ * @first, @nr: tokens
+ * @aside: only looked at: not what the running half reads; LOGITS_GROUP
+ *	tokens at most
+ */
+struct pst_read {
+	uint32_t layer;
+	enum pst_half half;
+	uint32_t first, nr;
+	bool aside;
+};
+
+/**
+ * struct pst_residual - what becomes of the halves' results
+ * @width: numbers of the stream of a token
+ * @bind: tensors of a block, @bind_out: of what the output reads; NULL: none
+ * @carve: memory of its own, NULL: none
+ * @start: an embedding stands at the beginning of the token's stream
+ * @read: Return: [nr][n_embd], what a half reads before its norm
+ * @add: one token's result of the half that has read last
+ */
+struct pst_residual {
+	const char *name;
+	uint32_t (*width)(const struct pst_hparams *hp);
+	void (*bind)(struct pst_binder *b, struct pst_layer *l);
+	void (*bind_out)(struct pst_binder *b);
+	void (*carve)(struct pst_fwd *f, struct carve *c);
+	void (*start)(struct pst_fwd *f, uint32_t t);
+	const float *(*read)(struct pst_fwd *f, const struct pst_read *r);
+	void (*add)(struct pst_fwd *f, uint32_t t, const float *y);
+};
+
+extern const struct pst_residual pst_residual_sum;
+extern const struct pst_residual pst_residual_streams;
+
+/** pst_residual_of() - the kind of a family */
+const struct pst_residual *pst_residual_of(const struct pst_arch *arch);
 
 extern const struct pst_mixer pst_mixer_mla;
 extern const struct pst_mixer pst_mixer_gqa;

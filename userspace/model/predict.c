@@ -147,8 +147,13 @@ static void run_router(struct pst_fwd *f, uint32_t layer, uint32_t first,
 				 .nr_x = nr,
 				 .y = f->predict.logits,
 				 .y_stride = hp->n_expert };
+	struct pst_read at = { .layer = layer,
+			       .half = PST_HALF_FFN,
+			       .first = first,
+			       .nr = nr,
+			       .aside = true };
 
-	pst_norm_quantize(f, f->x + (size_t)first * hp->n_embd,
+	pst_norm_quantize(f, f->residual->read(f, &at),
 			  l->moe.router_norm ? l->moe.router_norm : l->ffn_norm,
 			  &f->out, nr, pst_needs_q8(f, &l->moe.router));
 	pst_linear(f, &item, 1);

@@ -1,19 +1,31 @@
 // SPDX-License-Identifier: MIT
 /*
  * What surrounds the halves of a block: the norm before, and the sum into the
- * residual stream after, with the norm and the scale that a family puts in
- * front of it; and the scale of the stream after a block.
+ * residual stream after, with the norm that a family puts in front of it; the
+ * scale of the stream after a block.  And the plain kind of residual stream,
+ * which is a sum.
  */
 #include "fwd_priv.h"
 
-void pst_half_enter(struct pst_fwd *f, const float *norm, uint32_t n)
+const struct pst_residual *pst_residual_of(const struct pst_arch *arch)
 {
+	return arch->residual ? arch->residual : &pst_residual_sum;
+}
+
+void pst_half_enter(struct pst_fwd *f, uint32_t layer, enum pst_half half,
+		    uint32_t n)
+{
+	const struct pst_layer *l = &f->m->layers[layer];
+	struct pst_read at = { .layer = layer, .half = half, .nr = n };
 	/* The quantised form costs next to nothing beside a product: it is
 	 * made whenever some matrix could ask for it.
 	 */
 	bool q8 = f->m->hp.n_embd % PST_K_QBLOCK == 0;
 
-	pst_norm_quantize(f, f->x, norm, &f->xn, n, q8);
+	f->in = f->residual->read(f, &at);
+	pst_norm_quantize(f, f->in,
+			  half == PST_HALF_MIXER ? l->attn_norm : l->ffn_norm,
+			  &f->xn, n, q8);
 }
 
 struct leave_job {
@@ -27,20 +39,21 @@ static void leave_chunk(void *ctx, uint32_t t, uint32_t worker)
 	struct pst_fwd *f = j->f;
 	const struct pst_hparams *hp = &f->m->hp;
 	float *y = f->tmp + (size_t)t * hp->n_embd;
-	float *x = f->x + (size_t)t * hp->n_embd;
 
 	(void)worker;
 	if (j->post_norm)
 		f->k->rms_norm(y, y, j->post_norm, hp->n_embd, hp->eps);
-	if (hp->residual_scale != 1.0f)
-		f->k->axpy(x, hp->residual_scale, y, hp->n_embd);
-	else
-		f->k->add(x, y, hp->n_embd);
+	f->residual->add(f, t, y);
 }
 
-void pst_half_leave(struct pst_fwd *f, const float *post_norm, uint32_t n)
+void pst_half_leave(struct pst_fwd *f, uint32_t layer, enum pst_half half,
+		    uint32_t n)
 {
-	struct leave_job j = { .f = f, .post_norm = post_norm };
+	const struct pst_layer *l = &f->m->layers[layer];
+	struct leave_job j = { .f = f,
+			       .post_norm = half == PST_HALF_MIXER
+						    ? l->attn_post_norm
+						    : l->ffn_post_norm };
 
 	pst_pool_run(f->pool, leave_chunk, &j, n);
 }
@@ -52,8 +65,8 @@ struct scale_job {
 
 static void scale_chunk(void *ctx, uint32_t t, uint32_t worker)
 {
-	const struct scale_job *j = ctx;
-	uint32_t n = j->f->m->hp.n_embd;
+	struct scale_job *j = ctx;
+	uint32_t n = j->f->x_width;
 	float *x = j->f->x + (size_t)t * n;
 
 	(void)worker;
@@ -67,3 +80,39 @@ void pst_block_leave(struct pst_fwd *f, float scale, uint32_t n)
 
 	pst_pool_run(f->pool, scale_chunk, &j, n);
 }
+
+static uint32_t sum_width(const struct pst_hparams *hp)
+{
+	return hp->n_embd;
+}
+
+/* The embedding is the first summand. */
+static void sum_start(struct pst_fwd *f, uint32_t t)
+{
+	(void)f;
+	(void)t;
+}
+
+static const float *sum_read(struct pst_fwd *f, const struct pst_read *r)
+{
+	return f->x + (size_t)r->first * f->m->hp.n_embd;
+}
+
+static void sum_add(struct pst_fwd *f, uint32_t t, const float *y)
+{
+	const struct pst_hparams *hp = &f->m->hp;
+	float *x = f->x + (size_t)t * hp->n_embd;
+
+	if (hp->residual_scale != 1.0f)
+		f->k->axpy(x, hp->residual_scale, y, hp->n_embd);
+	else
+		f->k->add(x, y, hp->n_embd);
+}
+
+const struct pst_residual pst_residual_sum = {
+	.name = "sum",
+	.width = sum_width,
+	.start = sum_start,
+	.read = sum_read,
+	.add = sum_add,
+};
