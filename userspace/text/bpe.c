@@ -5,12 +5,13 @@
  */
 #include "text_priv.h"
 
-static int32_t bpe_pair(const struct pst_vocab *v, const uint8_t *text,
-			const struct text_sym *l, const struct text_sym *r,
-			uint32_t *prio)
+int32_t text_bpe_pair(const struct pst_vocab *v, const uint8_t *text,
+		      const struct text_sym *l, const struct text_sym *r,
+		      uint32_t *prio)
 {
 	int64_t rank;
 
+	(void)text;
 	if (l->id < 0 || r->id < 0)
 		return -1;
 	rank = text_merges_find(v, l->id, r->id);
@@ -52,7 +53,7 @@ static int piece(const struct pst_vocab *v, const uint8_t *s, size_t len,
 		m->syms[i].len = 1;
 		m->syms[i].id = v->byte_ids[s[i]];
 	}
-	text_merger_run(m, v, s, bpe_pair);
+	text_merger_run(m, v, s, text_bpe_pair);
 	/* A byte that the vocabulary lacks has no token to stand for it. */
 	for (int32_t i = 0; i >= 0 && !rc; i = m->syms[i].next)
 		if (m->syms[i].id >= 0)

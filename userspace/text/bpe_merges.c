@@ -222,6 +222,7 @@ int text_load_merges(struct pst_vocab *v, const struct pst_gguf *g,
 	rc = alloc(&v->merges, kv->count);
 	if (rc)
 		return rc;
-	find_bytes(v);
+	if (!v->kind->spaces)
+		find_bytes(v);
 	return fill(v, &it, diag);
 }

@@ -14,7 +14,7 @@ void pst_detok_init(struct pst_detok *d, const struct pst_vocab *v,
 	*d = (struct pst_detok){
 		.v = v,
 		.special = special,
-		.at_start = strip_start && v->model == TEXT_SPM &&
+		.at_start = strip_start && v->kind->spaces &&
 			    v->add_space_prefix,
 	};
 }

@@ -59,9 +59,9 @@ static int push_bytes(const struct pst_vocab *v, const uint8_t *s, size_t len,
 	return rc;
 }
 
-/* Tokenize a run that no token reaches out of. */
-static int run(const struct pst_vocab *v, const uint8_t *s, size_t len,
-	       struct text_merger *m, struct pst_tokens *out)
+int text_merge_chars(const struct pst_vocab *v, const uint8_t *s, size_t len,
+		     struct text_merger *m, text_pair_fn pair,
+		     struct pst_tokens *out)
 {
 	size_t nr = 0;
 	bool valid;
@@ -80,7 +80,7 @@ static int run(const struct pst_vocab *v, const uint8_t *s, size_t len,
 		i += n;
 	}
 	m->nr = nr;
-	text_merger_run(m, v, s, spm_pair);
+	text_merger_run(m, v, s, pair);
 	for (int32_t i = 0; i >= 0 && !rc; i = m->syms[i].next) {
 		const struct text_sym *y = &m->syms[i];
 
@@ -90,7 +90,9 @@ static int run(const struct pst_vocab *v, const uint8_t *s, size_t len,
 	return rc;
 }
 
-/* Length of the run at the start: it ends before a space behind a word. */
+/* Length of a run at the start that no token reaches out of: it ends before a
+ * space behind a word.
+ */
 static size_t run_len(const struct pst_vocab *v, const uint8_t *s, size_t len)
 {
 	bool word = false;
@@ -113,8 +115,8 @@ static size_t run_len(const struct pst_vocab *v, const uint8_t *s, size_t len)
  * Before a raw fragment there is the start of the text or a special token, and
  * both ask for the space prefix.
  */
-static int escape(const struct pst_vocab *v, const uint8_t *text, size_t len,
-		  struct text_scratch *s, size_t *out_len)
+int text_escape_spaces(const struct pst_vocab *v, const uint8_t *text,
+		       size_t len, struct text_scratch *s, size_t *out_len)
 {
 	size_t need = len, o = 0;
 	int rc;
@@ -148,12 +150,13 @@ int text_spm_tokenize(const struct pst_vocab *v, const uint8_t *text,
 		      struct pst_tokens *out)
 {
 	size_t n = 0, i = 0;
-	int rc = escape(v, text, len, s, &n);
+	int rc = text_escape_spaces(v, text, len, s, &n);
 
 	while (i < n && !rc) {
 		size_t r = run_len(v, s->buf + i, n - i);
 
-		rc = run(v, s->buf + i, r, &s->merger, out);
+		rc = text_merge_chars(v, s->buf + i, r, &s->merger, spm_pair,
+				      out);
 		i += r;
 	}
 	return rc;

@@ -18,9 +18,32 @@
 /* Texts of special tokens past this are not searched for. */
 #define TEXT_MAX_SPECIAL_BYTES 256
 
-enum text_model {
-	TEXT_BPE,
-	TEXT_SPM
+struct text_scratch;
+
+/**
+ * struct text_kind - an algorithm, a value of tokenizer.ggml.model
+ * @spaces: tokens are written with U+2581 for a space and <0xXX> for a byte
+ * @scores: tokens have scores
+ * @merges: there are rules for merging
+ * @pre: tokenizer.ggml.pre says how text is cut before
+ * @add_bos, @add_space_prefix: when the file does not say
+ * @bos, @eos, @unk: ids when the file does not say, -1 for none
+ * @tokenize: one raw fragment of valid UTF-8; 0 or -errno
+ */
+struct text_kind {
+	const char *model;
+	bool spaces;
+	bool scores;
+	bool merges;
+	bool pre;
+	bool add_bos;
+	bool add_space_prefix;
+	int32_t bos;
+	int32_t eos;
+	int32_t unk;
+	int (*tokenize)(const struct pst_vocab *v, const uint8_t *text,
+			size_t len, struct text_scratch *s,
+			struct pst_tokens *out);
 };
 
 #define TEXT_ATTR_EOG	 1u /* ends a reply */
@@ -80,7 +103,7 @@ struct text_specials {
 struct text_pretok;
 
 struct pst_vocab {
-	enum text_model model;
+	const struct text_kind *kind;
 	uint32_t nr;
 	uint32_t max_text_len;
 	uint64_t seed;
@@ -89,7 +112,7 @@ struct pst_vocab {
 	struct text_token *tokens; /* [nr] */
 	uint8_t *types; /* [nr], enum pst_token_type */
 	uint8_t *attrs; /* [nr], TEXT_ATTR_* */
-	float *scores; /* [nr], SPM only */
+	float *scores; /* [nr], of a kind that has them */
 	struct text_slot *slots; /* [slot_mask + 1] */
 	uint32_t slot_mask;
 	struct text_merges merges;
@@ -159,7 +182,7 @@ int32_t text_index_find_plain(const struct pst_vocab *v,
 
 /**
  * text_load_tokens() - copy texts, types and scores out of the model
- * @v: zeroed but for model and seed; filled, also in part on failure
+ * @v: zeroed but for kind and seed; filled, also in part on failure
  */
 int text_load_tokens(struct pst_vocab *v, const struct pst_gguf *g,
 		     const struct pst_log *log, struct pst_diag *diag);
@@ -352,8 +375,6 @@ void text_specials_fini(struct text_specials *s);
 int text_partition(const struct pst_vocab *v, const uint8_t *text, size_t len,
 		   bool special, struct text_frags *out);
 
-/* bpe.c, spm.c */
-
 /** struct text_scratch - what one call of the tokenizer works in */
 struct text_scratch {
 	struct text_merger merger;
@@ -362,15 +383,38 @@ struct text_scratch {
 	size_t buf_cap;
 };
 
-/** text_bpe_tokenize() - one raw fragment of valid UTF-8; 0 or -errno */
+/* One file each: what text_kind.tokenize may be. */
 int text_bpe_tokenize(const struct pst_vocab *v, const uint8_t *text,
 		      size_t len, struct text_scratch *s,
 		      struct pst_tokens *out);
-
-/** text_spm_tokenize() - the same for SentencePiece */
 int text_spm_tokenize(const struct pst_vocab *v, const uint8_t *text,
 		      size_t len, struct text_scratch *s,
 		      struct pst_tokens *out);
+int text_char_bpe_tokenize(const struct pst_vocab *v, const uint8_t *text,
+			   size_t len, struct text_scratch *s,
+			   struct pst_tokens *out);
+
+/** text_bpe_pair() - a text_pair_fn: neighbours merge by the rules */
+int32_t text_bpe_pair(const struct pst_vocab *v, const uint8_t *text,
+		      const struct text_sym *l, const struct text_sym *r,
+		      uint32_t *prio);
+
+/**
+ * text_escape_spaces() - the text in s->buf, with U+2581 for spaces and one
+ * more in front where the vocabulary asks for it
+ *
+ * Return: 0, -ENOMEM, -E2BIG.
+ */
+int text_escape_spaces(const struct pst_vocab *v, const uint8_t *text,
+		       size_t len, struct text_scratch *s, size_t *out_len);
+
+/**
+ * text_merge_chars() - characters merge as @pair says; those that are no token
+ * in the end become byte tokens
+ */
+int text_merge_chars(const struct pst_vocab *v, const uint8_t *s, size_t len,
+		     struct text_merger *m, text_pair_fn pair,
+		     struct pst_tokens *out);
 
 /** text_grow() - realloc to hold @need elements, doubling; 0 or -ENOMEM */
 int text_grow(void **p, size_t *cap, size_t need, size_t elem_bytes);

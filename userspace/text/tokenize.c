@@ -53,10 +53,8 @@ static int tokenize_frags(const struct pst_vocab *v, const uint8_t *text,
 
 		if (f->v[i].id >= 0)
 			rc = pst_tokens_push(out, f->v[i].id);
-		else if (v->model == TEXT_SPM)
-			rc = text_spm_tokenize(v, from, len, &s, out);
 		else
-			rc = text_bpe_tokenize(v, from, len, &s, out);
+			rc = v->kind->tokenize(v, from, len, &s, out);
 	}
 	free(s.merger.syms);
 	free(s.merger.heap);

@@ -10,13 +10,46 @@
 
 #include "text_priv.h"
 
+static const struct text_kind kinds[] = {
+	{
+		.model = "gpt2",
+		.merges = true,
+		.pre = true,
+		.bos = -1,
+		.eos = -1,
+		.unk = -1,
+		.tokenize = text_bpe_tokenize,
+	},
+	{
+		.model = "llama",
+		.spaces = true,
+		.scores = true,
+		.add_bos = true,
+		.add_space_prefix = true,
+		.bos = 1,
+		.eos = 2,
+		.unk = 0,
+		.tokenize = text_spm_tokenize,
+	},
+	{
+		.model = "gemma4",
+		.spaces = true,
+		.merges = true,
+		.add_bos = true,
+		.bos = -1,
+		.eos = -1,
+		.unk = -1,
+		.tokenize = text_char_bpe_tokenize,
+	},
+};
+
 static bool str_is(const struct pst_str *s, const char *lit)
 {
 	return s->len == strlen(lit) && !memcmp(s->s, lit, s->len);
 }
 
-static int load_model(struct pst_vocab *v, const struct pst_gguf *g,
-		      struct pst_diag *diag)
+static int load_kind(struct pst_vocab *v, const struct pst_gguf *g,
+		     struct pst_diag *diag)
 {
 	struct pst_str name;
 	int rc = pst_gguf_get_str(g, "tokenizer.ggml.model", &name);
@@ -24,16 +57,14 @@ static int load_model(struct pst_vocab *v, const struct pst_gguf *g,
 	if (rc)
 		return pst_diag_set(diag, -EBADMSG, "tokenizer.ggml.model: %s",
 				    rc == -ENOENT ? "missing" : "not a string");
-	if (str_is(&name, "gpt2"))
-		v->model = TEXT_BPE;
-	else if (str_is(&name, "llama"))
-		v->model = TEXT_SPM;
-	else
-		return pst_diag_set(diag, -ENOTSUP,
-				    "tokenizer.ggml.model: \"%.*s\" is not "
-				    "supported",
-				    (int)PST_MIN(name.len, 64), name.s);
-	return 0;
+	for (size_t i = 0; i < PST_ARRAY_SIZE(kinds); i++)
+		if (str_is(&name, kinds[i].model))
+			v->kind = &kinds[i];
+	if (v->kind)
+		return 0;
+	return pst_diag_set(diag, -ENOTSUP,
+			    "tokenizer.ggml.model: \"%.*s\" is not supported",
+			    (int)PST_MIN(name.len, 64), name.s);
 }
 
 static int load_pretok(struct pst_vocab *v, const struct pst_gguf *g,
@@ -63,10 +94,12 @@ static int load_pretok(struct pst_vocab *v, const struct pst_gguf *g,
 static int load(struct pst_vocab *v, const struct pst_gguf *g,
 		const struct pst_log *log, struct pst_diag *diag)
 {
-	int rc = load_model(v, g, diag);
+	int rc = load_kind(v, g, diag);
 
-	v->add_bos = v->model == TEXT_SPM;
-	if (!rc && v->model == TEXT_BPE)
+	if (rc)
+		return rc;
+	v->add_bos = v->kind->add_bos;
+	if (v->kind->pre)
 		rc = load_pretok(v, g, log, diag);
 	if (!rc)
 		rc = text_load_tokens(v, g, log, diag);
@@ -74,7 +107,7 @@ static int load(struct pst_vocab *v, const struct pst_gguf *g,
 		rc = text_index_build(v);
 	if (!rc)
 		rc = text_load_specials(v, g, log, diag);
-	if (!rc && v->model == TEXT_BPE)
+	if (!rc && v->kind->merges)
 		rc = text_load_merges(v, g, diag);
 	return rc;
 }

@@ -47,7 +47,7 @@ static size_t unescape_spaces(const uint8_t *s, size_t len, uint8_t *out)
 static size_t make_piece(const struct pst_vocab *v, uint32_t id,
 			 const uint8_t *s, size_t len, uint8_t *out)
 {
-	int byte = v->model == TEXT_SPM ? parse_byte(s, len) : -1;
+	int byte = v->kind->spaces ? parse_byte(s, len) : -1;
 
 	if (v->types[id] == PST_TOKEN_BYTE && byte >= 0) {
 		*out = (uint8_t)byte;
@@ -57,8 +57,8 @@ static size_t make_piece(const struct pst_vocab *v, uint32_t id,
 		memcpy(out, s, len);
 		return len;
 	}
-	return v->model == TEXT_SPM ? unescape_spaces(s, len, out)
-				    : text_bytemap_decode(s, len, out);
+	return v->kind->spaces ? unescape_spaces(s, len, out)
+			       : text_bytemap_decode(s, len, out);
 }
 
 /* SentencePiece: is there a space behind another character? */
@@ -93,7 +93,7 @@ static void add_token(struct pst_vocab *v, uint32_t id,
 	v->max_text_len = PST_MAX(v->max_text_len, t->text_len);
 	if (v->types[id] != PST_TOKEN_CONTROL && joins_words(text, len))
 		v->words_apart = false;
-	if (v->types[id] == PST_TOKEN_BYTE && v->model == TEXT_SPM) {
+	if (v->types[id] == PST_TOKEN_BYTE && v->kind->spaces) {
 		int byte = parse_byte(text, len);
 
 		if (byte >= 0 && v->byte_ids[byte] < 0)
@@ -185,7 +185,7 @@ static int load_scores(struct pst_vocab *v, const struct pst_gguf *g,
 	const struct pst_gguf_kv *kv = pst_gguf_find(g, KEY_SCORES);
 	int rc;
 
-	if (!kv && v->model == TEXT_SPM)
+	if (!kv && v->kind->scores)
 		pst_log(log, PST_LOG_WARN,
 			KEY_SCORES ": missing, all tokens score 0");
 	if (!kv)
@@ -228,10 +228,10 @@ int text_load_tokens(struct pst_vocab *v, const struct pst_gguf *g,
 	v->tokens = pst_calloc(v->nr, sizeof(*v->tokens));
 	v->types = pst_calloc(v->nr, sizeof(*v->types));
 	v->attrs = pst_calloc(v->nr, sizeof(*v->attrs));
-	if (v->model == TEXT_SPM)
+	if (v->kind->scores)
 		v->scores = pst_calloc(v->nr, sizeof(*v->scores));
 	if (!v->tokens || !v->types || !v->attrs ||
-	    (v->model == TEXT_SPM && !v->scores))
+	    (v->kind->scores && !v->scores))
 		return -ENOMEM;
 	rc = load_types(v, g, diag);
 	if (!rc)

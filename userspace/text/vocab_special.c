@@ -179,9 +179,9 @@ static void set_phi3_habits(struct pst_vocab *v, const struct pst_gguf *g)
 	}
 }
 
-static int32_t default_id(const struct pst_vocab *v, uint32_t id)
+static int32_t default_id(const struct pst_vocab *v, int32_t id)
 {
-	return v->model == TEXT_SPM && id < v->nr ? (int32_t)id : -1;
+	return id < (int64_t)v->nr ? id : -1;
 }
 
 int text_load_specials(struct pst_vocab *v, const struct pst_gguf *g,
@@ -189,10 +189,10 @@ int text_load_specials(struct pst_vocab *v, const struct pst_gguf *g,
 {
 	int rc;
 
-	v->unk = default_id(v, 0);
-	v->bos = default_id(v, 1);
-	v->eos = default_id(v, 2);
-	v->add_space_prefix = v->model == TEXT_SPM;
+	v->unk = default_id(v, v->kind->unk);
+	v->bos = default_id(v, v->kind->bos);
+	v->eos = default_id(v, v->kind->eos);
+	v->add_space_prefix = v->kind->add_space_prefix;
 	rc = load_id(v, g, "tokenizer.ggml.bos_token_id", &v->bos, log, diag);
 	if (!rc)
 		rc = load_id(v, g, "tokenizer.ggml.eos_token_id", &v->eos, log,
