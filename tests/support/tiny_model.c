@@ -176,6 +176,22 @@ static void add_shared(struct tiny_model *m, uint32_t l)
 	}
 }
 
+/* What a token gives to each block: of the dense Gemma 4 here. */
+static void add_token_input(struct tiny_model *m)
+{
+	tm_u32(m, "embedding_length_per_layer_input", TM_EMBD_BLOCK);
+	tm_add(m, "per_layer_token_embd.weight", TM_LAYERS * TM_EMBD_BLOCK,
+	       TM_VOCAB, 1);
+	tm_add(m, "per_layer_model_proj.weight", TM_EMBD,
+	       TM_LAYERS * TM_EMBD_BLOCK, 1);
+	tm_add(m, "per_layer_proj_norm.weight", TM_EMBD_BLOCK, 1, 1);
+	for (uint32_t l = 0; l < TM_LAYERS; l++) {
+		BLOCK(m, l, "inp_gate.weight", TM_EMBD, TM_EMBD_BLOCK, 1);
+		BLOCK(m, l, "proj.weight", TM_EMBD_BLOCK, TM_EMBD, 1);
+		BLOCK(m, l, "post_norm.weight", TM_EMBD, 1, 1);
+	}
+}
+
 static void add_ffn(struct tiny_model *m, uint32_t l, bool moe)
 {
 	BLOCK(m, l,
@@ -340,6 +356,8 @@ void tm_init(struct tiny_model *m, const char *arch, bool moe)
 		add_attention(m, l);
 		add_ffn(m, l, moe);
 	}
+	if (is(m, "gemma4") && !moe)
+		add_token_input(m);
 }
 
 static void put_array(struct gguf_builder *b, const struct tm_kv *kv)

@@ -62,6 +62,7 @@ enum {
 	TM_USED = 2,
 	TM_FF_EXP = 32,
 	TM_WINDOW = 6,
+	TM_EMBD_BLOCK = 24,
 	/* Of latent attention. */
 	TM_Q_RANK = 48,
 	TM_KV_RANK = 40,

@@ -14,27 +14,35 @@
 #include "alloc_hook.h"
 #include "text_vocab.h"
 
-static void plan(struct text_vocab_plan *p, bool spm)
+/* Of every kind of vocabulary. */
+enum {
+	BYTE_BPE,
+	SPM,
+	CHAR_BPE,
+	NR_KINDS
+};
+
+static void plan(struct text_vocab_plan *p, int kind)
 {
-	if (spm)
-		tv_init_spm(p);
-	else
+	if (kind == BYTE_BPE)
 		tv_init_bpe(p, "deepseek-v3");
+	else
+		tv_init_spm_as(p, kind == SPM ? "llama" : "gemma4");
 	tv_add(p, "<c>", PST_TOKEN_CONTROL, 0);
-	if (!spm)
+	if (kind != SPM)
 		tv_merge(p, "a", "b");
 }
 
 static void creation_fails_whole(void **state)
 {
-	for (int spm = 0; spm < 2; spm++) {
+	for (int kind = 0; kind < NR_KINDS; kind++) {
 		struct text_vocab_plan p;
 		struct pst_gguf *g;
 		uint8_t *file;
 		size_t size;
 		uint64_t total = 1, nr_failed = 0;
 
-		plan(&p, spm);
+		plan(&p, kind);
 		file = tv_finish(&p, &size);
 		assert_int_equal(pst_gguf_open_mem(file, size, &g, NULL), 0);
 		for (uint64_t n = 0; n <= total; n++) {
@@ -62,12 +70,12 @@ static void tokenizing_fails_whole(void **state)
 {
 	static const char text[] = "abc ab<c>\xff 12345 words\n";
 
-	for (int spm = 0; spm < 2; spm++) {
+	for (int kind = 0; kind < NR_KINDS; kind++) {
 		struct text_vocab_plan p;
 		struct pst_vocab *v;
 		uint64_t total = 1;
 
-		plan(&p, spm);
+		plan(&p, kind);
 		v = tv_create_ok(&p);
 		for (uint64_t n = 0; n <= total; n++) {
 			struct pst_tokens t = { 0 };

@@ -29,10 +29,15 @@ void tv_init_bpe(struct text_vocab_plan *p, const char *pre)
 
 void tv_init_spm(struct text_vocab_plan *p)
 {
+	tv_init_spm_as(p, "llama");
+}
+
+void tv_init_spm_as(struct text_vocab_plan *p, const char *model)
+{
 	char name[8];
 
 	memset(p, 0, sizeof(*p));
-	gb_str(&p->b, "tokenizer.ggml.model", "llama");
+	gb_str(&p->b, "tokenizer.ggml.model", model);
 	tv_add(p, "<unk>", PST_TOKEN_UNKNOWN, 0);
 	tv_add(p, "<s>", PST_TOKEN_CONTROL, 0);
 	tv_add(p, "</s>", PST_TOKEN_CONTROL, 0);

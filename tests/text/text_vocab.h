@@ -31,6 +31,9 @@ void tv_init_bpe(struct text_vocab_plan *p, const char *pre);
 /** tv_init_spm() - <unk>, <s>, </s> and 256 byte tokens from id 3 on */
 void tv_init_spm(struct text_vocab_plan *p);
 
+/** tv_init_spm_as() - the same tokens for another model that writes them so */
+void tv_init_spm_as(struct text_vocab_plan *p, const char *model);
+
 /** tv_add() - one token; returns its id */
 int32_t tv_add(struct text_vocab_plan *p, const char *text, int type,
 	       float score);

@@ -11,6 +11,7 @@
 #define GEMMA3_27B_LAYERS 62
 #define GEMMA3_PERIOD	  6
 #define WINDOW_ROPE_BASE  10000.0f
+#define MAX_BLOCK_EMBD	  8192
 
 static const char *const reads[] = { "final_logit_softcapping", NULL };
 
@@ -90,8 +91,6 @@ static void share_kv(struct pst_keys *r, struct pst_hparams *hp)
 
 static void read_gemma4(struct pst_keys *r, struct pst_hparams *hp)
 {
-	uint32_t per_layer = 0;
-
 	read_common(r, hp);
 	if (!pst_gguf_find(
 		    r->g, pst_keys_name(r, "attention.sliding_window_pattern")))
@@ -102,11 +101,8 @@ static void read_gemma4(struct pst_keys *r, struct pst_hparams *hp)
 	share_kv(r, hp);
 	if (!pst_gguf_find(r->g, pst_keys_name(r, "attention.scale")))
 		hp->attn_scale = 1.0f;
-	if (pst_keys_u32(r, "embedding_length_per_layer_input", 0, 1 << 20,
-			 &per_layer) &&
-	    per_layer)
-		pst_keys_unsupported(
-			r, "asks for embeddings per block: not supported");
+	pst_keys_u32(r, "embedding_length_per_layer_input", 0, MAX_BLOCK_EMBD,
+		     &hp->n_embd_block);
 	if (!hp->n_expert)
 		return;
 	hp->router.logit_scale = 1.0f / sqrtf((float)hp->n_embd);

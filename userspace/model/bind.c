@@ -44,6 +44,7 @@ static void bind_layer(struct pst_binder *b)
 			     &l->out_scale);
 	lh->mixer->bind(b, l);
 	lh->ffn->bind(b, l);
+	pst_token_input_bind(b, l);
 }
 
 /* What divides the angles; short and long come together. */
@@ -78,6 +79,7 @@ static void bind_global(struct pst_binder *b)
 	if (r->bind_out)
 		r->bind_out(b);
 	bind_rope(b);
+	pst_token_input_bind_global(b);
 }
 
 int pst_model_bind(struct pst_model *m, const struct pst_kernels *k,

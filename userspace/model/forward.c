@@ -37,7 +37,7 @@ void pst_carve_act(struct carve *c, struct act *a, uint64_t rows,
 static uint64_t work_bytes(const struct pst_fwd *f)
 {
 	const struct pst_hparams *hp = &f->m->hp;
-	uint64_t most = 0;
+	uint64_t most = pst_token_input_work_bytes(f);
 
 	for (uint32_t i = 0; i < hp->n_layers; i++) {
 		const struct pst_layer_hp *lh = &hp->layer[i];
@@ -56,6 +56,8 @@ static void carve_common(struct pst_fwd *f, struct carve *c)
 	f->x = pst_carve(c, b * f->x_width, sizeof(float));
 	f->tmp = pst_carve(c, b * hp->n_embd, sizeof(float));
 	pst_carve_act(c, &f->xn, b, hp->n_embd);
+	if (hp->n_embd_block)
+		pst_carve_act(c, &f->x0, b, hp->n_embd);
 	for (int i = 0; i < PST_ROPES; i++)
 		f->cs[i] = pst_carve(c, b * hp->rope[i].n_rot, sizeof(float));
 	if (hp->mla.index_top_k < f->n_ctx) /* else all positions are taken */
@@ -286,6 +288,7 @@ static int run_layer(struct pst_fwd *f, const struct pst_fwd_pass *pass,
 	if (rc)
 		return rc;
 	pst_half_leave(f, layer, PST_HALF_FFN, pass->n);
+	pst_token_input_run(f, pass, layer);
 	if (l->out_scale)
 		pst_block_leave(f, *l->out_scale, pass->n);
 	if (!experts)
@@ -306,6 +309,7 @@ int pst_fwd_run(struct pst_fwd *f, const struct pst_fwd_pass *pass,
 	pst_observe_begin(f, pass->kv->n_used);
 	pst_kv_begin(pass->kv, pass->n, pass->keep);
 	pst_pool_run(f->pool, embed_chunk, &e, pass->n);
+	pst_token_input_begin(f, pass->n);
 	for (uint32_t l = 0; l < n_layers; l++) {
 		rc = run_layer(f, pass, l, diag);
 		if (rc)

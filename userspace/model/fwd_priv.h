@@ -86,6 +86,7 @@ struct pst_fwd {
 	const float *in; /* [n_batch][n_embd]: xn before its norm */
 	struct act xn; /* [n_batch][n_embd]: what a half reads */
 	float *tmp; /* [n_batch][n_embd]: what a half adds */
+	struct act x0; /* [n_batch][n_embd]: the embeddings, with n_embd_block */
 	float *cs[PST_ROPES]; /* [n_batch][n_rot] */
 	uint32_t *picked; /* [n_batch][index_top_k], kept between blocks */
 	float *scores; /* [n_workers][n_ctx + pad] */
@@ -196,12 +197,25 @@ void pst_attend(const struct pst_fwd *f, const struct pst_kv *kv,
 void pst_mixer_out(struct pst_fwd *f, const struct pst_weight *w, struct act *x,
 		   uint32_t n);
 
+/*
+ * token_input.c: what the tokens give to each block by themselves, nothing
+ * where n_embd_block is 0.  Begins when the embeddings are in f->x; runs after
+ * a block's two halves.
+ */
+uint64_t pst_token_input_work_bytes(const struct pst_fwd *f);
+void pst_token_input_begin(struct pst_fwd *f, uint32_t n);
+void pst_token_input_run(struct pst_fwd *f, const struct pst_fwd_pass *pass,
+			 uint32_t layer);
+
 /** pst_half_enter() - what a half reads, into f->in and normed into f->xn */
 void pst_half_enter(struct pst_fwd *f, uint32_t layer, enum pst_half half,
 		    uint32_t n);
 
 /** pst_block_leave() - x *= scale */
 void pst_block_leave(struct pst_fwd *f, float scale, uint32_t n);
+
+/** pst_add_normed() - f->tmp is added; @norm before that, NULL for none */
+void pst_add_normed(struct pst_fwd *f, const float *norm, uint32_t n);
 
 /** pst_half_leave() - f->tmp is added, its norm done before */
 void pst_half_leave(struct pst_fwd *f, uint32_t layer, enum pst_half half,

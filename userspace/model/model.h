@@ -222,6 +222,7 @@ struct pst_streams_hp {
  * struct pst_hparams - the numbers of a model, all validated
  * @n_layers: blocks that are executed
  * @n_embd: width of the residual stream
+ * @n_embd_block: of the vector that a token gives to each block, 0 for none
  * @attn_scale: multiplies q.k
  * @embd_scale: multiplies the embeddings; @residual_scale: what a block adds;
  *	@logit_scale: the logits; each 1 for none
@@ -241,6 +242,7 @@ struct pst_streams_hp {
 struct pst_hparams {
 	uint32_t n_layers;
 	uint32_t n_embd;
+	uint32_t n_embd_block;
 	uint32_t n_vocab;
 	uint32_t n_ctx_train;
 	float eps;
@@ -372,6 +374,8 @@ struct pst_mix {
  * struct pst_layer - one block: what its mixer and its ffn bound
  * @attn_norm, @ffn_norm: [n_embd], before the two halves
  * @attn_post_norm, @ffn_post_norm: after them, before the sum, or NULL
+ * @in_gate, @in_proj, @in_post_norm: the way in for what the token gives to the
+ *	block by itself; see token_input.c
  * @out_scale: [1] multiplies the residual stream after the block, or NULL
  * @mix: of the two halves, where there are parallel streams
  * @gate, @up, @down: the dense block's matrices, or the shape of one expert's
@@ -391,6 +395,8 @@ struct pst_layer {
 		struct pst_gqa gqa;
 	};
 	struct pst_weight gate, up, down;
+	struct pst_weight in_gate, in_proj;
+	const float *in_post_norm;
 	struct pst_moe moe;
 	const struct pst_weight *mats[PST_MAX_MATS];
 	uint32_t nr_mats;
@@ -427,6 +433,9 @@ struct pst_model {
 	struct pst_weight output;
 	const float *output_norm;
 	struct pst_mix output_mix; /* where there are parallel streams */
+	/* Of what a token gives to each block: rows of all blocks. */
+	struct pst_weight block_embd, block_proj;
+	const float *block_proj_norm;
 	const float *rope_freqs[PST_ROPES]; /* [n_rot / 2] or NULL */
 	/* For contexts longer than the one trained on, or NULL for the same. */
 	const float *rope_freqs_long[PST_ROPES];

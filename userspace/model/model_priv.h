@@ -253,6 +253,10 @@ void pst_bind_split(struct pst_binder *b, const char *name, uint32_t n_in,
 bool pst_bind_experts(struct pst_binder *b, const char *name, uint32_t n_in,
 		      uint32_t n_out, bool required, struct pst_weight *w);
 
+/** pst_token_input_bind_global() - token_input.c: what stands outside blocks */
+void pst_token_input_bind_global(struct pst_binder *b);
+void pst_token_input_bind(struct pst_binder *b, struct pst_layer *l);
+
 /* The two halves of a block.  Both read the normalised f->xn and leave their
  * sum in f->tmp; residual.c does what comes before and after.
  */

@@ -46,16 +46,22 @@ static void leave_chunk(void *ctx, uint32_t t, uint32_t worker)
 	f->residual->add(f, t, y);
 }
 
+void pst_add_normed(struct pst_fwd *f, const float *norm, uint32_t n)
+{
+	struct leave_job j = { .f = f, .post_norm = norm };
+
+	pst_pool_run(f->pool, leave_chunk, &j, n);
+}
+
 void pst_half_leave(struct pst_fwd *f, uint32_t layer, enum pst_half half,
 		    uint32_t n)
 {
 	const struct pst_layer *l = &f->m->layers[layer];
-	struct leave_job j = { .f = f,
-			       .post_norm = half == PST_HALF_MIXER
-						    ? l->attn_post_norm
-						    : l->ffn_post_norm };
 
-	pst_pool_run(f->pool, leave_chunk, &j, n);
+	pst_add_normed(f,
+		       half == PST_HALF_MIXER ? l->attn_post_norm
+					      : l->ffn_post_norm,
+		       n);
 }
 
 struct scale_job {
