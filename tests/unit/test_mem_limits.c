@@ -280,7 +280,8 @@ static void huge_pages_of_a_range_are_summed_from_smaps(void **s)
 		"10000000-10200000 rw-p 00000000 00:00 0 \n"
 		"Rss: 1 kB\nAnonHugePages:      2048 kB\nVmFlags: rd\n"
 		"20000000-20800000 rw-p 00000000 00:00 0 [heap]\n"
-		"AnonHugePages:      4096 kB\nShmemPmdMapped: 9 kB\n"
+		"AnonHugePages:      2048 kB\nShmemPmdMapped: 2048 kB\n"
+		"FilePmdMapped: 9 kB\n"
 		"20800000-20a00000 rw-p 00000000 00:00 0 \n"
 		"AnonHugePages:      2048 kB\n";
 

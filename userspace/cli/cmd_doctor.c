@@ -25,6 +25,7 @@ static const struct check checks[] = {
 	{ "o_direct", doctor_direct },	 { "drive", doctor_drive },
 	{ "queue", doctor_queue },	 { "link", doctor_link },
 	{ "drives", doctor_drives },	 { "profile", doctor_profile },
+	{ "pool", doctor_anon },	 { "udmabuf", doctor_udmabuf },
 	{ "module", doctor_module },	 { "gpu", doctor_gpu },
 };
 

@@ -40,6 +40,8 @@ void doctor_memory(const char *path, struct doctor_finding *f);
 void doctor_swap(const char *path, struct doctor_finding *f);
 void doctor_huge(const char *path, struct doctor_finding *f);
 void doctor_memlock(const char *path, struct doctor_finding *f);
+void doctor_anon(const char *path, struct doctor_finding *f);
+void doctor_udmabuf(const char *path, struct doctor_finding *f);
 void doctor_module(const char *path, struct doctor_finding *f);
 void doctor_gpu(const char *path, struct doctor_finding *f);
 void doctor_uring(const char *path, struct doctor_finding *f);
@@ -51,6 +53,9 @@ void doctor_queue(const char *path, struct doctor_finding *f);
 void doctor_profile(const char *path, struct doctor_finding *f);
 void doctor_cgroup(const char *path, struct doctor_finding *f);
 void doctor_pressure(const char *path, struct doctor_finding *f);
+
+/** doctor_uring_register() - does a ring take 64 KiB there as its buffer? */
+bool doctor_uring_register(void *buf);
 
 /** doctor_read_line() - first line of a small file; false when there is none */
 bool doctor_read_line(const char *path, char *out, int size);

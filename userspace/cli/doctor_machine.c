@@ -2,12 +2,10 @@
 /*
  * The doctor's checks of kernel, processor and memory.  They only read.
  */
-#include <glob.h>
 #include <inttypes.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/utsname.h>
-#include <unistd.h>
 
 #include <penstock/engine.h>
 
@@ -225,71 +223,4 @@ void doctor_memlock(const char *path, struct doctor_finding *f)
 		doctor_mend(f, "ulimit -l unlimited (memlock in "
 			       "/etc/security/limits.conf, LimitMEMLOCK= of a "
 			       "service)");
-}
-
-void doctor_module(const char *path, struct doctor_finding *f)
-{
-	if (access("/dev/penstock", F_OK))
-		doctor_say(f, DOCTOR_OK,
-			   "not there; the runtime works without it");
-	else if (access("/dev/penstock", R_OK | W_OK))
-		doctor_say(f, DOCTOR_WARN,
-			   "/dev/penstock is there, but not for this user");
-	else
-		doctor_say(f, DOCTOR_OK, "/dev/penstock");
-}
-
-/* The value of a line KEY=value of a device's uevent file. */
-static bool uevent_value(const char *node, const char *key, char *out,
-			 size_t size)
-{
-	size_t len = strlen(key);
-	char path[160], line[160];
-	bool found = false;
-	FILE *f;
-
-	snprintf(path, sizeof(path), "/sys/class/drm/%.64s/device/uevent",
-		 node);
-	f = fopen(path, "re");
-	while (f && !found && fgets(line, sizeof(line), f))
-		if (!strncmp(line, key, len) && line[len] == '=') {
-			line[strcspn(line, "\n")] = 0;
-			snprintf(out, size, "%s", line + len + 1);
-			found = true;
-		}
-	if (f)
-		fclose(f);
-	return found;
-}
-
-/* Name, driver and place, appended as far as they fit. */
-static void list_gpu(const char *path, char *text, size_t size)
-{
-	const char *node = strrchr(path, '/') + 1;
-	char driver[48] = "unknown driver", slot[32] = "";
-	size_t len = strlen(text);
-
-	uevent_value(node, "DRIVER", driver, sizeof(driver));
-	uevent_value(node, "PCI_SLOT_NAME", slot, sizeof(slot));
-	snprintf(text + len, size - len, "%s%s (%s%s%s)", len ? ", " : "", node,
-		 driver, slot[0] ? " at " : "", slot);
-}
-
-void doctor_gpu(const char *path, struct doctor_finding *f)
-{
-	char text[200] = "";
-	glob_t g = { 0 };
-
-	if (!glob("/dev/dri/renderD*", 0, NULL, &g))
-		for (size_t i = 0; i < g.gl_pathc; i++)
-			list_gpu(g.gl_pathv[i], text, sizeof(text));
-	if (text[0])
-		doctor_say(f, DOCTOR_OK, "render nodes: %s", text);
-	else if (!access("/dev/nvidiactl", F_OK))
-		doctor_say(f, DOCTOR_OK,
-			   "NVIDIA's driver without a render node; none is "
-			   "needed");
-	else
-		doctor_say(f, DOCTOR_OK, "no render node; none is needed");
-	globfree(&g);
 }

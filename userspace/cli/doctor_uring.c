@@ -54,6 +54,19 @@ static bool add_buffer(struct io_uring *ring, void *buf)
 		       1;
 }
 
+bool doctor_uring_register(void *buf)
+{
+	struct features f;
+	struct io_uring ring;
+	bool ok;
+
+	if (open_ring(&ring, &f))
+		return false;
+	ok = add_buffer(&ring, buf);
+	io_uring_queue_exit(&ring);
+	return ok;
+}
+
 /* One read the way experts are read, as far as the ring can. */
 static bool try_read(struct io_uring *ring, const struct features *f, int fd,
 		     unsigned char *buf)

@@ -62,6 +62,11 @@ static const struct choice huge_choices[] = {
 	{ "2M", PST_HUGE_2M },	   { "thp", PST_HUGE_THP },
 	{ "off", PST_HUGE_OFF },   { NULL, 0 }
 };
+static const struct choice pool_choices[] = { { "auto", PST_POOL_AUTO },
+					      { "anon", PST_POOL_ANON },
+					      { "udmabuf", PST_POOL_UDMABUF },
+					      { "kmod", PST_POOL_KMOD },
+					      { NULL, 0 } };
 static const struct choice prefetch_choices[] = { { "auto", PST_PREFETCH_AUTO },
 						  { "off", PST_PREFETCH_OFF },
 						  { "next", PST_PREFETCH_NEXT },
@@ -120,6 +125,8 @@ static const struct opt options[] = {
 	  "SIZE", "longer reads are split; default 1MiB" },
 	{ "huge-pages", 0, K_CHOICE, OPT_ENGINE, OFF(engine.huge), huge_choices,
 	  "auto|1G|2M|thp|off", "page kind of weights and KV" },
+	{ "pool", 0, K_CHOICE, OPT_ENGINE, OFF(engine.pool), pool_choices,
+	  "auto|anon|udmabuf|kmod", "where the expert cache's memory is from" },
 	{ "huge-pages", 0, K_CHOICE, OPT_IOBENCH, OFF(engine.huge),
 	  huge_choices, "auto|1G|2M|thp|off", "page kind of what is read to" },
 	{ "size", 0, K_STR, OPT_IOBENCH, OFF(sizes), NULL, "LIST",

@@ -35,6 +35,9 @@ uint64_t pst_budget_page(const struct pst_engine *e)
 static uint64_t hugetlb_room(const struct pst_engine *e,
 			     const struct pst_mem_limits *lim)
 {
+	/* The slots, most of all there is, do not come from there. */
+	if (pst_mem_pool_source(e->mem_pool) == PST_MEM_SOURCE_KMOD)
+		return 0;
 	switch (e->opts.huge) {
 	case PST_HUGE_AUTO:
 	case PST_HUGE_2M:
@@ -65,8 +68,9 @@ static int find_room(const struct pst_engine *e, uint64_t own, uint64_t *out)
 
 		room = PST_MIN(room, left);
 	}
-	/* No memory cgroup counts hugetlb pages. */
-	*out = room + own + hugetlb_room(e, &lim);
+	/* No memory cgroup counts hugetlb pages; a named pool is ours. */
+	*out = room + own + hugetlb_room(e, &lim) +
+	       pst_mem_pool_held(e->mem_pool);
 	return 0;
 }
 
@@ -278,6 +282,23 @@ static int does_not_fit(const struct pst_plan *p, uint32_t slots,
 		slots, (double)arena * m, (double)need * m, (double)p->ram * m);
 }
 
+/* The slots of @bytes, or of what the source of their memory gives. */
+static uint32_t fit_slots(const struct pst_engine *e, const struct pst_plan *p,
+			  uint64_t bytes)
+{
+	uint64_t room = pst_mem_pool_room(e->mem_pool);
+
+	if (room < bytes)
+		pst_log(e->opts.log, PST_LOG_INFO,
+			"the kernel module gives %.1f MiB at most (its "
+			"ceiling_mb or uid_quota_mb), %.1f MiB are free for "
+			"the expert cache",
+			(double)room / (double)PST_MIB,
+			(double)bytes / (double)PST_MIB);
+	return pst_store_fit_slots(p->slot + meta_bytes(e),
+				   PST_MIN(bytes, room), pst_budget_page(e));
+}
+
 static int plan_cache(const struct pst_engine *e, struct pst_plan *p,
 		      uint64_t fixed, struct pst_diag *diag)
 {
@@ -293,8 +314,7 @@ static int plan_cache(const struct pst_engine *e, struct pst_plan *p,
 				    (double)p->slot / (double)PST_MIB);
 	want = wanted_slots(e, p);
 	if (p->ram > fixed)
-		fit = pst_store_fit_slots(p->slot + meta_bytes(e),
-					  p->ram - fixed, pst_budget_page(e));
+		fit = fit_slots(e, p, p->ram - fixed);
 	p->nr_slots = PST_MIN(want, fit);
 	p->cache =
 		pst_store_arena_bytes(p->slot, p->nr_slots, pst_budget_page(e));
@@ -349,8 +369,10 @@ uint32_t pst_budget_slots(const struct pst_engine *e)
 	uint32_t fit = 0;
 
 	if (e->plan.ram > used)
-		fit = pst_store_fit_slots(e->plan.slot + meta_bytes(e),
-					  e->plan.ram - used,
-					  pst_budget_page(e));
+		fit = pst_store_fit_slots(
+			e->plan.slot + meta_bytes(e),
+			PST_MIN(e->plan.ram - used,
+				pst_mem_pool_room(e->mem_pool)),
+			pst_budget_page(e));
 	return PST_MIN(fit, e->plan.nr_slots);
 }

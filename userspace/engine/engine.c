@@ -112,6 +112,19 @@ static int pick_node(const struct pst_engine *e)
 	return drive.numa_node;
 }
 
+static int open_mem_pool(struct pst_engine *e, struct pst_diag *diag)
+{
+	static const enum pst_mem_source source[] = {
+		[PST_POOL_AUTO] = PST_MEM_SOURCE_AUTO,
+		[PST_POOL_ANON] = PST_MEM_SOURCE_ANON,
+		[PST_POOL_UDMABUF] = PST_MEM_SOURCE_UDMABUF,
+		[PST_POOL_KMOD] = PST_MEM_SOURCE_KMOD,
+	};
+
+	return pst_mem_pool_open(source[e->opts.pool], e->opts.pool_name,
+				 &e->mem_pool, diag);
+}
+
 static int start_pool(struct pst_engine *e, struct pst_diag *diag)
 {
 	struct pst_topo topo = { .nr_cores = 1 };
@@ -226,6 +239,7 @@ static int make_store(struct pst_engine *e, struct pst_diag *diag)
 		.nr_per_token = e->plan.nr_token,
 		.policy = pst_policy_find(policy_name(e)),
 		.huge = pst_engine_huge_want(e->opts.huge),
+		.pool = e->mem_pool,
 		.node = e->node,
 		.split_bytes = pst_engine_split(e),
 		.depth = e->opts.queue_depth ? 0 : PST_ENGINE_QUEUE_DEPTH,
@@ -316,6 +330,8 @@ int pst_engine_open(const char *path, const struct pst_engine_opts *opts,
 	e->opts = *opts;
 	rc = pst_engine_open_files(e, path, diag);
 	if (!rc)
+		rc = open_mem_pool(e, diag);
+	if (!rc)
 		rc = start_pool(e, diag);
 	if (!rc)
 		rc = open_io(e, diag);
@@ -341,6 +357,8 @@ int pst_plan_make(const char *path, const struct pst_engine_opts *opts,
 	memset(out, 0, sizeof(*out));
 	rc = pst_engine_open_files(e, path, diag);
 	if (!rc)
+		rc = open_mem_pool(e, diag);
+	if (!rc)
 		rc = start_pool(e, diag);
 	if (!rc)
 		rc = open_io(e, diag);
@@ -357,6 +375,7 @@ void pst_engine_close(struct pst_engine *e)
 	pst_engine_warm_save(e);
 	pst_engine_govern_stop(e);
 	pst_store_destroy(e->store);
+	pst_mem_pool_close(e->mem_pool);
 	pst_fwd_destroy(e->fwd);
 	pst_kv_fini(&e->session.kv);
 	pst_io_destroy(e->io);

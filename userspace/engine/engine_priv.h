@@ -47,6 +47,7 @@ struct pst_engine {
 	struct pst_vocab *vocab;
 	struct pst_model *model;
 	struct pst_pool *pool;
+	struct pst_mem_pool *mem_pool; /* of the slots */
 	struct pst_io *io;
 	struct pst_store *store;
 	struct pst_fwd *fwd;

@@ -20,13 +20,11 @@ static double mib(int64_t bytes)
 	return (double)bytes / (double)PST_MIB;
 }
 
-/* Pages of a hugetlb pool go back to the pool, where nobody else finds them. */
 static bool can_give(const struct pst_engine *e)
 {
 	const struct pst_mem *m = e->store ? pst_store_mem(e->store) : NULL;
 
-	return m && m->kind != PST_MEM_KIND_HUGETLB &&
-	       pst_store_region_bytes(e->store);
+	return m && pst_mem_can_give(m) && pst_store_region_bytes(e->store);
 }
 
 void pst_engine_govern_start(struct pst_engine *e)

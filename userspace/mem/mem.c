@@ -1,244 +1,140 @@
 // SPDX-License-Identifier: MIT
 /*
- * Regions of memory: which page size they get, where they live, and that all
- * of it is there before the first use.  Never changes a setting of the system:
- * huge pages come from a pool that somebody filled, or from the kernel's own
- * transparent ones.
+ * Regions and the pools that they come from: checks what is asked for and hands
+ * it to the source.  Knows no source by more than its row here.
  */
 #include <errno.h>
-#include <numaif.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/mman.h>
 #include <unistd.h>
 
 #include "mem_priv.h"
 
-#define SMALL_BYTES 4096ULL
-#define HUGE_2M	    (2 * PST_MIB)
-#define HUGE_1G	    PST_GIB
-#define NODES_MAX   1024
-#define LONG_BITS   (8 * sizeof(unsigned long))
+static const struct {
+	const char *name;
+	const struct pst_mem_ops *ops;
+} sources[PST_MEM_NR_SOURCES] = {
+	[PST_MEM_SOURCE_AUTO] = { "auto", &pst_mem_anon_ops },
+	[PST_MEM_SOURCE_ANON] = { "anon", &pst_mem_anon_ops },
+	[PST_MEM_SOURCE_UDMABUF] = { "udmabuf", &pst_mem_udmabuf_ops },
+	[PST_MEM_SOURCE_KMOD] = { "kmod", &pst_mem_kmod_ops },
+};
 
-static int bind_node(void *addr, uint64_t size_bytes, int node,
-		     struct pst_diag *diag)
+static const struct pst_mem_ops *ops_of(const struct pst_mem *m)
 {
-	unsigned long mask[NODES_MAX / LONG_BITS] = { 0 };
-	int ret;
-
-	if (node < 0)
-		return 0;
-	mask[(size_t)node / LONG_BITS] |= 1UL << ((size_t)node % LONG_BITS);
-	/* The kernel takes the count of bits to be one more than it uses. */
-	if (!mbind(addr, size_bytes, MPOL_BIND, mask, NODES_MAX + 1, 0))
-		return 0;
-	ret = -errno;
-	if (ret == -EINVAL)
-		return pst_diag_set(diag, ret,
-				    "NUMA node %d is not there or has no "
-				    "memory",
-				    node);
-	return pst_diag_set(diag, ret == -ENOMEM ? ret : -EINVAL,
-			    "cannot bind %llu MiB to NUMA node %d: %s",
-			    (unsigned long long)(size_bytes / PST_MIB), node,
-			    strerror(-ret));
+	return m->pool ? m->pool->ops : &pst_mem_anon_ops;
 }
 
-static void touch_pages(unsigned char *p, uint64_t size_bytes, uint64_t step)
+const char *pst_mem_source_name(enum pst_mem_source source)
 {
-	for (uint64_t i = 0; i < size_bytes; i += step)
-		*(volatile unsigned char *)(p + i) = 0;
+	return source < PST_MEM_NR_SOURCES ? sources[source].name : NULL;
 }
 
-/*
- * Populating through madvise() reports a missing page as an error where a
- * touch would be answered with SIGBUS.  Kernels before 5.14 do not know it.
- */
-static int populate(void *addr, uint64_t size_bytes, struct pst_diag *diag)
+void pst_mem_offer_read(enum pst_mem_source source, struct pst_mem_offer *out)
 {
-	int ret;
-
-	do {
-		ret = madvise(addr, size_bytes, MADV_POPULATE_WRITE);
-	} while (ret && (errno == EINTR || errno == EAGAIN));
-	if (!ret)
-		return 0;
-	if (errno == EINVAL) {
-		touch_pages(addr, size_bytes, SMALL_BYTES);
-		return 0;
-	}
-	return pst_diag_set(diag, -ENOMEM,
-			    "the kernel has no pages for %llu MiB: %s",
-			    (unsigned long long)(size_bytes / PST_MIB),
-			    strerror(errno));
+	memset(out, 0, sizeof(*out));
+	sources[source].ops->offer(out);
 }
 
-static int bind_and_populate(struct pst_mem *m, struct pst_diag *diag)
+static int check_name(enum pst_mem_source source, const char *name,
+		      struct pst_diag *diag)
 {
+	if (!name)
+		return 0;
+	if (!sources[source].ops->take)
+		return pst_diag_set(diag, -EINVAL,
+				    "a pool with a name outlives the process, "
+				    "which only the kernel module's can: use "
+				    "--pool kmod");
+	if (!*name || strlen(name) >= sizeof(((struct pst_mem_pool *)0)->name))
+		return pst_diag_set(diag, -EINVAL,
+				    "the name of a pool has 1 to 63 letters");
+	return 0;
+}
+
+int pst_mem_pool_open(enum pst_mem_source source, const char *name,
+		      struct pst_mem_pool **out, struct pst_diag *diag)
+{
+	struct pst_mem_pool *p;
 	int ret;
 
-	ret = bind_node(m->addr, m->size_bytes, m->node, diag);
-	if (!ret)
-		ret = populate(m->addr, m->size_bytes, diag);
+	if (source == PST_MEM_SOURCE_AUTO)
+		source = name ? PST_MEM_SOURCE_KMOD : PST_MEM_SOURCE_ANON;
+	ret = check_name(source, name, diag);
 	if (ret)
-		munmap(m->addr, m->size_bytes);
-	return ret;
-}
-
-static int say_no_mapping(uint64_t size_bytes, const char *what,
-			  struct pst_diag *diag)
-{
-	return pst_diag_set(diag, -ENOMEM, "cannot map %llu MiB of %s: %s",
-			    (unsigned long long)(size_bytes / PST_MIB), what,
-			    strerror(errno));
-}
-
-static int map_small(struct pst_mem *m, struct pst_diag *diag)
-{
-	m->kind = PST_MEM_KIND_SMALL;
-	m->page_bytes = SMALL_BYTES;
-	m->size_bytes = pst_align_up(m->size_bytes, SMALL_BYTES);
-	m->addr = mmap(NULL, m->size_bytes, PROT_READ | PROT_WRITE,
-		       MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-	if (m->addr == MAP_FAILED)
-		return say_no_mapping(m->size_bytes, "memory", diag);
-	return bind_and_populate(m, diag);
-}
-
-static uint64_t thp_bytes_of(const struct pst_mem *m)
-{
-	uint64_t bytes;
-	char *smaps;
-
-	if (pst_mem_slurp(&smaps, "/proc/self/smaps"))
-		return 0;
-	bytes = pst_mem_thp_parse(smaps, (uintptr_t)m->addr, m->size_bytes);
-	free(smaps);
-	return bytes;
-}
-
-/* Map with slack, then give the unaligned ends back. */
-static void *map_aligned(uint64_t size_bytes, uint64_t align)
-{
-	uintptr_t raw, start;
-	void *p;
-
-	p = mmap(NULL, size_bytes + align, PROT_READ | PROT_WRITE,
-		 MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-	if (p == MAP_FAILED)
-		return p;
-	raw = (uintptr_t)p;
-	start = pst_align_up(raw, align);
-	if (start > raw)
-		munmap(p, start - raw);
-	if (raw + align > start)
-		munmap((void *)(start + size_bytes), raw + align - start);
-	return (void *)start;
-}
-
-static int map_thp(struct pst_mem *m, struct pst_diag *diag)
-{
-	int ret;
-
-	m->kind = PST_MEM_KIND_THP;
-	m->page_bytes = HUGE_2M;
-	m->size_bytes = pst_align_up(m->size_bytes, HUGE_2M);
-	m->addr = map_aligned(m->size_bytes, HUGE_2M);
-	if (m->addr == MAP_FAILED)
-		return say_no_mapping(m->size_bytes, "memory", diag);
-	if (madvise(m->addr, m->size_bytes, MADV_HUGEPAGE)) {
-		ret = pst_diag_set(diag, -ENOMEM,
-				   "no transparent huge pages in this kernel: "
-				   "%s",
-				   strerror(errno));
-		munmap(m->addr, m->size_bytes);
+		return ret;
+	p = calloc(1, sizeof(*p));
+	if (!p)
+		return pst_diag_set(diag, -ENOMEM, "out of memory");
+	p->source = source;
+	p->ops = sources[source].ops;
+	p->device = -1;
+	p->room_bytes = UINT64_MAX;
+	p->fd = -1;
+	if (name)
+		strcpy(p->name, name);
+	ret = p->ops->open ? p->ops->open(p, diag) : 0;
+	if (ret) {
+		free(p);
 		return ret;
 	}
-	ret = bind_and_populate(m, diag);
-	if (!ret)
-		m->thp_bytes = thp_bytes_of(m);
-	return ret;
+	*out = p;
+	return 0;
 }
 
-static int map_hugetlb(struct pst_mem *m, uint64_t page_bytes,
-		       struct pst_diag *diag)
+void pst_mem_pool_close(struct pst_mem_pool *p)
 {
-	int shift = __builtin_ctzll(page_bytes);
-	uint64_t free_bytes = pst_mem_hugetlb_free("", page_bytes, m->node);
-
-	m->kind = PST_MEM_KIND_HUGETLB;
-	m->page_bytes = page_bytes;
-	m->size_bytes = pst_align_up(m->size_bytes, page_bytes);
-	if (free_bytes < m->size_bytes)
-		return pst_diag_set(
-			diag, -ENOMEM,
-			"the pool of %llu MiB huge pages has %llu MiB free, "
-			"%llu MiB are wanted: raise vm.nr_hugepages or ask for "
-			"another kind of memory",
-			(unsigned long long)(page_bytes / PST_MIB),
-			(unsigned long long)(free_bytes / PST_MIB),
-			(unsigned long long)(m->size_bytes / PST_MIB));
-	m->addr = mmap(NULL, m->size_bytes, PROT_READ | PROT_WRITE,
-		       MAP_PRIVATE | MAP_ANONYMOUS | MAP_HUGETLB |
-			       (shift << MAP_HUGE_SHIFT),
-		       -1, 0);
-	if (m->addr == MAP_FAILED)
-		return say_no_mapping(m->size_bytes, "huge pages", diag);
-	return bind_and_populate(m, diag);
+	if (!p)
+		return;
+	if (p->ops->close)
+		p->ops->close(p);
+	free(p);
 }
 
-/* Down the list; what stops a kind is no failure as long as one works. */
-static int map_auto(const struct pst_mem *wanted, struct pst_mem *m,
-		    struct pst_diag *diag)
+enum pst_mem_source pst_mem_pool_source(const struct pst_mem_pool *p)
 {
-	*m = *wanted;
-	if (pst_mem_hugetlb_free("", HUGE_2M, m->node) >= m->size_bytes &&
-	    !map_hugetlb(m, HUGE_2M, NULL))
-		return 0;
-	*m = *wanted;
-	if (!map_thp(m, NULL)) {
-		if (m->thp_bytes)
-			return 0;
-		munmap(m->addr, m->size_bytes);
-	}
-	*m = *wanted;
-	return map_small(m, diag);
+	return p ? p->source : PST_MEM_SOURCE_ANON;
+}
+
+bool pst_mem_pool_named(const struct pst_mem_pool *p)
+{
+	return p && p->name[0];
+}
+
+uint64_t pst_mem_pool_held(const struct pst_mem_pool *p)
+{
+	return p ? p->held_bytes : 0;
+}
+
+uint64_t pst_mem_pool_room(const struct pst_mem_pool *p)
+{
+	return p ? p->room_bytes : UINT64_MAX;
+}
+
+int pst_mem_pool_take(struct pst_mem_pool *p, struct pst_mem_take *take,
+		      struct pst_diag *diag)
+{
+	return p->ops->take(p, take, diag);
 }
 
 int pst_mem_map(const struct pst_mem_args *args, struct pst_mem *out,
 		struct pst_diag *diag)
 {
-	struct pst_mem wanted = { .size_bytes = args->size_bytes,
-				  .node = args->node < 0 ? -1 : args->node };
-	struct pst_mem m = wanted;
-	int ret = -EINVAL;
+	struct pst_mem m = { .size_bytes = args->size_bytes,
+			     .node = args->node < 0 ? -1 : args->node,
+			     .pool = args->pool,
+			     .fd = -1 };
+	int ret;
 
 	/* Half the address space: rounding up to pages cannot overflow. */
 	if (!args->size_bytes || args->size_bytes > INT64_MAX / 2)
 		return pst_diag_set(diag, -EINVAL,
 				    "cannot map a region of %llu bytes",
 				    (unsigned long long)args->size_bytes);
-	if (args->node >= NODES_MAX)
+	if (args->node >= PST_MEM_NODES_MAX)
 		return pst_diag_set(diag, -EINVAL, "there is no NUMA node %d",
 				    args->node);
-	switch (args->want) {
-	case PST_MEM_AUTO:
-		ret = map_auto(&wanted, &m, diag);
-		break;
-	case PST_MEM_HUGE_1G:
-		ret = map_hugetlb(&m, HUGE_1G, diag);
-		break;
-	case PST_MEM_HUGE_2M:
-		ret = map_hugetlb(&m, HUGE_2M, diag);
-		break;
-	case PST_MEM_THP:
-		ret = map_thp(&m, diag);
-		break;
-	case PST_MEM_SMALL:
-		ret = map_small(&m, diag);
-		break;
-	}
+	ret = ops_of(&m)->map(&m, args->want, diag);
 	if (!ret)
 		*out = m;
 	return ret;
@@ -247,35 +143,46 @@ int pst_mem_map(const struct pst_mem_args *args, struct pst_mem *out,
 void pst_mem_unmap(struct pst_mem *m)
 {
 	if (m->addr)
-		munmap(m->addr, m->size_bytes);
+		ops_of(m)->unmap(m);
 	memset(m, 0, sizeof(*m));
 	m->node = -1;
+	m->fd = -1;
 }
 
 int pst_mem_discard(struct pst_mem *m)
 {
-	return madvise(m->addr, m->size_bytes, MADV_DONTNEED) ? -errno : 0;
+	return ops_of(m)->discard(m);
 }
 
 int pst_mem_refill(struct pst_mem *m, struct pst_diag *diag)
 {
-	int ret = populate(m->addr, m->size_bytes, diag);
+	return ops_of(m)->refill(m, diag);
+}
 
-	if (ret)
-		madvise(m->addr, m->size_bytes, MADV_DONTNEED);
-	return ret;
+/*
+ * Pages of a hugetlb pool go back to the pool, where nobody else finds them;
+ * those of a named pool are kept for the next process.
+ */
+bool pst_mem_can_give(const struct pst_mem *m)
+{
+	return m->kind != PST_MEM_KIND_HUGETLB && !pst_mem_pool_named(m->pool);
+}
+
+int pst_mem_export(const struct pst_mem *m, uint64_t off_bytes,
+		   uint64_t size_bytes, struct pst_diag *diag)
+{
+	if (!size_bytes || (off_bytes | size_bytes) % PST_MEM_SMALL_BYTES ||
+	    size_bytes > m->size_bytes ||
+	    off_bytes > m->size_bytes - size_bytes)
+		return pst_diag_set(diag, -EINVAL,
+				    "cannot export %llu bytes at %llu of %llu",
+				    (unsigned long long)size_bytes,
+				    (unsigned long long)off_bytes,
+				    (unsigned long long)m->size_bytes);
+	return ops_of(m)->export(m, off_bytes, size_bytes, diag);
 }
 
 const char *pst_mem_kind_name(const struct pst_mem *m)
 {
-	switch (m->kind) {
-	case PST_MEM_KIND_HUGETLB:
-		return m->page_bytes == HUGE_1G ? "hugetlb 1 GiB"
-						: "hugetlb 2 MiB";
-	case PST_MEM_KIND_THP:
-		return "transparent huge pages";
-	case PST_MEM_KIND_SMALL:
-		break;
-	}
-	return "4 KiB pages";
+	return ops_of(m)->kind_name(m);
 }

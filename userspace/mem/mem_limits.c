@@ -225,6 +225,12 @@ int pst_mem_usage_read(struct pst_mem_usage *out)
 	return 0;
 }
 
+static bool is_huge(const char *line, const char *key, uint64_t *out)
+{
+	return !strncmp(line, key, strlen(key)) &&
+	       pst_mem_key_kib(line, key, out);
+}
+
 /* "7f00-7fff rw-p ..." starts a mapping; "Key: ..." lines describe it. */
 uint64_t pst_mem_thp_parse(const char *text, uintptr_t addr,
 			   uint64_t size_bytes)
@@ -237,8 +243,9 @@ uint64_t pst_mem_thp_parse(const char *text, uintptr_t addr,
 
 		if (sscanf(text, "%llx-%llx ", &from, &to) == 2)
 			inside = from < addr + size_bytes && to > addr;
-		else if (inside && !strncmp(text, "AnonHugePages:", 14) &&
-			 pst_mem_key_kib(text, "AnonHugePages:", &bytes))
+		else if (inside && is_huge(text, "AnonHugePages:", &bytes))
+			sum += bytes;
+		else if (inside && is_huge(text, "ShmemPmdMapped:", &bytes))
 			sum += bytes;
 		text = strchr(text, '\n');
 		if (text)

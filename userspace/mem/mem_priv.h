@@ -1,12 +1,87 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Inside mem: the parsers, given texts and a root directory, so that tests can
- * show them machines that are not there.
+ * Inside mem: the sources of regions and what they share; and the parsers, given
+ * texts and a root directory, so that tests can show them machines that are not
+ * there.
  */
 #ifndef PST_MEM_PRIV_H
 #define PST_MEM_PRIV_H
 
 #include "mem.h"
+
+#define PST_MEM_SMALL_BYTES   4096ULL
+#define PST_MEM_NODES_MAX     1024
+#define PST_MEM_HUGE_2M_BYTES (2 * PST_MIB)
+#define PST_MEM_HUGE_1G_BYTES PST_GIB
+
+struct pst_mem_pool {
+	enum pst_mem_source source;
+	const struct pst_mem_ops *ops;
+	int device; /* of the module, or -1 */
+	int fd; /* of a named pool that was taken, or -1 */
+	uint64_t size_bytes, used_bytes; /* of it */
+	uint64_t held_bytes, room_bytes;
+	char name[64]; /* or empty */
+};
+
+/**
+ * struct pst_mem_ops - a source of regions
+ * @offer: what it would give
+ * @open: NULL where nothing is to be opened; @p has source and name
+ * @close: NULL, or what @open is undone by, and what @take is
+ * @take: named pools; NULL for none
+ * @map: @m has size_bytes, node and pool; untouched on failure but for these
+ * @unmap, @discard, @refill, @export: as in mem.h
+ * @kind_name: likewise
+ */
+struct pst_mem_ops {
+	void (*offer)(struct pst_mem_offer *out);
+	int (*open)(struct pst_mem_pool *p, struct pst_diag *diag);
+	void (*close)(struct pst_mem_pool *p);
+	int (*take)(struct pst_mem_pool *p, struct pst_mem_take *take,
+		    struct pst_diag *diag);
+	int (*map)(struct pst_mem *m, enum pst_mem_want want,
+		   struct pst_diag *diag);
+	void (*unmap)(struct pst_mem *m);
+	int (*discard)(struct pst_mem *m);
+	int (*refill)(struct pst_mem *m, struct pst_diag *diag);
+	int (*export)(const struct pst_mem *m, uint64_t off_bytes,
+		      uint64_t size_bytes, struct pst_diag *diag);
+	const char *(*kind_name)(const struct pst_mem *m);
+};
+
+extern const struct pst_mem_ops pst_mem_anon_ops;
+extern const struct pst_mem_ops pst_mem_udmabuf_ops;
+extern const struct pst_mem_ops pst_mem_kmod_ops;
+
+/**
+ * pst_mem_place() - address space for a region, without memory
+ * @align: a power of two
+ *
+ * Return: an address, or NULL with errno.
+ */
+void *pst_mem_place(uint64_t size_bytes, uint64_t align);
+
+/**
+ * pst_mem_settle() - bind a mapped region to its node and touch all of it
+ *
+ * What the pages hold stays.  Return: 0; -EINVAL, -ENOMEM.
+ */
+int pst_mem_settle(const struct pst_mem *m, struct pst_diag *diag);
+
+/** pst_mem_touch() - the second half.  Return: 0; -ENOMEM */
+int pst_mem_touch(const struct pst_mem *m, struct pst_diag *diag);
+
+/** pst_mem_say_no_mapping() - errno of an mmap, in words.  Return: -ENOMEM */
+int pst_mem_say_no_mapping(uint64_t size_bytes, const char *what,
+			   struct pst_diag *diag);
+
+/** pst_mem_thp_bytes_of() - of a mapped region, how much is huge pages */
+uint64_t pst_mem_thp_bytes_of(const struct pst_mem *m);
+
+/** pst_mem_hugetlb_check() - enough in the pool?  Return: 0, -ENOMEM */
+int pst_mem_hugetlb_check(const struct pst_mem *m, uint64_t page_bytes,
+			  struct pst_diag *diag);
 
 /**
  * pst_mem_limits_read_at() - limits as seen below another root directory
@@ -41,8 +116,9 @@ bool pst_mem_key_kib(const char *text, const char *key, uint64_t *out);
  * @addr: start of the range
  * @size_bytes: length of the range
  *
- * Return: the sum of AnonHugePages over mappings inside or around the range,
- * in bytes, at most @size_bytes: the kernel may have merged a neighbour.
+ * Return: the sum of AnonHugePages and ShmemPmdMapped over mappings inside or
+ * around the range, in bytes, at most @size_bytes: the kernel may have merged a
+ * neighbour.
  */
 uint64_t pst_mem_thp_parse(const char *text, uintptr_t addr,
 			   uint64_t size_bytes);

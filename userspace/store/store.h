@@ -57,6 +57,7 @@ enum pst_store_mode {
  * @nr_per_token: experts that one token wants in all layers together
  * @policy: what to evict
  * @huge: page kind of the slots
+ * @pool: where their memory comes from, NULL for anonymous memory
  * @node: NUMA node of the slots, -1 for the kernel's choice
  * @split_bytes: reads longer than this are split, a multiple of 4 KiB
  * @depth: reads in flight in decode, 0 for as many as io allows; in prefill,
@@ -73,6 +74,7 @@ struct pst_store_args {
 	uint32_t nr_per_token;
 	const struct pst_policy_ops *policy;
 	enum pst_mem_want huge;
+	struct pst_mem_pool *pool;
 	int node;
 	uint32_t split_bytes;
 	uint32_t depth;

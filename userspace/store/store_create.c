@@ -127,7 +127,8 @@ static int map_region(struct pst_store *s, const struct pst_store_args *args,
 {
 	struct pst_mem_args want = { .size_bytes = nr * s->slot_bytes,
 				     .want = args->huge,
-				     .node = args->node };
+				     .node = args->node,
+				     .pool = args->pool };
 	struct region *g = &s->regions[s->nr_regions];
 	int rc = pst_mem_map(&want, &g->mem, diag);
 

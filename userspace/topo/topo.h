@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * topo: cores, NUMA nodes, and the worker threads that are pinned to them.
+ * topo: cores, NUMA nodes, drives, render nodes, and the worker threads that are
+ * pinned to cores.
  * Knows nothing of models.
  */
 #ifndef PST_TOPO_H
@@ -33,6 +34,40 @@ int pst_topo_read(struct pst_topo *out);
  * Return: 0, -ENOENT when the kernel knows no such node, -EIO.
  */
 int pst_topo_node_free(int node, uint64_t *out);
+
+/**
+ * struct pst_gpu - a render node
+ * @path: "/dev/dri/renderD128"
+ * @driver: name of the kernel's driver, or empty when unknown
+ * @pci: "0000:01:00.0", or empty for a device that is not on PCI
+ * @numa_node: node it hangs on, -1 when unknown
+ * @usable: this process may open it
+ */
+struct pst_gpu {
+	char path[64];
+	char driver[32];
+	char pci[24];
+	int numa_node;
+	bool usable;
+};
+
+/**
+ * pst_gpu_list() - the render nodes of this machine
+ * @out: [max]
+ *
+ * Return: how many were written.
+ */
+uint32_t pst_gpu_list(struct pst_gpu *out, uint32_t max);
+
+/**
+ * pst_gpu_import() - can the device import this dma-buf?
+ * @dmabuf: descriptor, stays the caller's
+ *
+ * Imports it (drmPrimeFDToHandle) and lets go of it again.
+ *
+ * Return: 0, or the -errno of the device's driver or of the exporter.
+ */
+int pst_gpu_import(const struct pst_gpu *g, int dmabuf);
 
 /**
  * struct pst_drive - the block device below a path

@@ -57,6 +57,14 @@ enum pst_engine_huge {
 	PST_HUGE_OFF
 };
 
+/* Where the memory of the expert cache comes from. */
+enum pst_engine_pool {
+	PST_POOL_AUTO, /* anonymous memory; with a name the kernel module */
+	PST_POOL_ANON,
+	PST_POOL_UDMABUF, /* memfds, which /dev/udmabuf can export */
+	PST_POOL_KMOD /* the kernel module */
+};
+
 /* Reading experts before they are wanted. */
 enum pst_prefetch {
 	PST_PREFETCH_AUTO, /* the next block's, while that makes it faster */
@@ -97,6 +105,9 @@ enum pst_numa {
  *	rounding that the default does not have
  * @no_pin: do not pin worker threads to cores
  * @huge: page kind of trunk, KV and slots
+ * @pool: where the slots' memory comes from; what is not there is an error
+ * @pool_name: of a pool of the kernel module that outlives this process, for
+ *	the next one to begin with; NULL for none
  * @numa: placement; @numa_node: for PST_NUMA_NODE
  * @cpu_mask: PST_CPU_* that kernels may use; @cpu_mask_set says it is given
  * @policy: name of the eviction policy, NULL for the default
@@ -128,6 +139,8 @@ struct pst_engine_opts {
 	bool kv_f16;
 	bool no_pin;
 	enum pst_engine_huge huge;
+	enum pst_engine_pool pool;
+	const char *pool_name;
 	enum pst_numa numa;
 	uint32_t numa_node;
 	bool cpu_mask_set;
