@@ -276,14 +276,14 @@ static void any_alignment_of_the_file_gives_the_same_bits(void **state)
 	static const struct {
 		const char *name;
 		bool moe;
-	} archs[] = { { "llama", false },    { "qwen2", false },
-		      { "qwen3", false },    { "qwen3moe", true },
-		      { "olmoe", true },     { "gpt-oss", true },
-		      { "phi3", false },     { "hunyuan-moe", true },
-		      { "llama4", true },    { "gemma3", false },
-		      { "gemma4", false },   { "gemma4", true },
-		      { "deepseek2", true }, { "glm-dsa", true },
-		      { "minimax-m3", true } };
+	} archs[] = { { "llama", false },      { "qwen2", false },
+		      { "qwen3", false },      { "qwen3moe", true },
+		      { "olmoe", true },       { "gpt-oss", true },
+		      { "phi3", false },       { "phimoe", true },
+		      { "hunyuan-moe", true }, { "llama4", true },
+		      { "gemma3", false },     { "gemma4", false },
+		      { "gemma4", true },      { "deepseek2", true },
+		      { "glm-dsa", true },     { "minimax-m3", true } };
 	static const uint32_t masks[] = { 0, ALL_CPU };
 
 	for (size_t a = 0; a < 2 * PST_ARRAY_SIZE(archs); a++) {

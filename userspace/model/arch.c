@@ -31,6 +31,7 @@ static const struct pst_arch *const archs[] = {
 	&pst_arch_bailingmoe2,
 	&pst_arch_llama4,
 	&pst_arch_phi3,
+	&pst_arch_phimoe,
 	&pst_arch_mistral3,
 	&pst_arch_gemma3,
 	&pst_arch_gemma4,

@@ -40,6 +40,7 @@ extern const struct pst_arch pst_arch_dots1;
 extern const struct pst_arch pst_arch_bailingmoe2;
 extern const struct pst_arch pst_arch_llama4;
 extern const struct pst_arch pst_arch_phi3;
+extern const struct pst_arch pst_arch_phimoe;
 extern const struct pst_arch pst_arch_mistral3;
 extern const struct pst_arch pst_arch_gemma3;
 extern const struct pst_arch pst_arch_gemma4;

@@ -12,7 +12,7 @@ static void bind_norms(struct pst_binder *b, struct pst_layer *l)
 	const struct pst_arch *a = b->m->arch;
 	const struct {
 		const char *name;
-		const float **dst;
+		struct pst_norm *dst;
 	} norms[] = {
 		{ "attn_norm", &l->attn_norm },
 		{ a->ffn_norm ? a->ffn_norm : "ffn_norm", &l->ffn_norm },
@@ -26,7 +26,9 @@ static void bind_norms(struct pst_binder *b, struct pst_layer *l)
 		if (!norms[i].name)
 			continue;
 		snprintf(full, sizeof(full), "%s.weight", norms[i].name);
-		pst_bind_vec(b, full, b->m->hp.n_embd, true, norms[i].dst);
+		pst_bind_vec(b, full, b->m->hp.n_embd, true, &norms[i].dst->w);
+		snprintf(full, sizeof(full), "%s.bias", norms[i].name);
+		pst_bind_vec(b, full, b->m->hp.n_embd, false, &norms[i].dst->b);
 	}
 }
 
@@ -71,11 +73,15 @@ static void bind_global(struct pst_binder *b)
 	pst_bind_global_mat(b, "token_embd.weight", hp->n_embd, hp->n_vocab,
 			    true, &m->tok_embd);
 	pst_bind_global_vec(b, "output_norm.weight", hp->n_embd, true,
-			    &m->output_norm);
+			    &m->output_norm.w);
+	pst_bind_global_vec(b, "output_norm.bias", hp->n_embd, false,
+			    &m->output_norm.b);
 	if (!pst_bind_global_mat(b, "output.weight", hp->n_embd, hp->n_vocab,
 				 false, &m->output))
 		pst_bind_global_mat(b, "token_embd.weight", hp->n_embd,
 				    hp->n_vocab, true, &m->output);
+	pst_bind_global_vec(b, "output.bias", hp->n_vocab, false,
+			    &m->output.bias);
 	if (r->bind_out)
 		r->bind_out(b);
 	bind_rope(b);

@@ -177,8 +177,18 @@ void pst_quantize_rows(struct pst_fwd *f, struct act *a, uint32_t width,
 void pst_quantize_row(const struct pst_fwd *f, const struct act *a, size_t row,
 		      uint32_t width);
 
-/** pst_norm_quantize() - out = rms(x) * w for @n rows, quantised if asked */
-void pst_norm_quantize(struct pst_fwd *f, const float *x, const float *w,
+/* norm.c */
+
+/** pst_layer_norm() - the kind PST_NORM_MEAN; @norm may have no bias */
+void pst_layer_norm(float *y, const float *x, const struct pst_norm *norm,
+		    uint32_t n, float eps);
+
+/** pst_norm_row() - n_embd numbers, by the family's kind */
+void pst_norm_row(const struct pst_fwd *f, float *y, const float *x,
+		  const struct pst_norm *norm);
+
+/** pst_norm_quantize() - @n rows into @out, quantised if asked; no w: a copy */
+void pst_norm_quantize(struct pst_fwd *f, const float *x, struct pst_norm norm,
 		       struct act *out, uint32_t n, bool q8);
 
 /** pst_rotate() - the leading elements of a head of the pass's token @t */
@@ -214,8 +224,8 @@ void pst_half_enter(struct pst_fwd *f, uint32_t layer, enum pst_half half,
 /** pst_block_leave() - x *= scale */
 void pst_block_leave(struct pst_fwd *f, float scale, uint32_t n);
 
-/** pst_add_normed() - f->tmp is added; @norm before that, NULL for none */
-void pst_add_normed(struct pst_fwd *f, const float *norm, uint32_t n);
+/** pst_add_normed() - f->tmp is added; @norm before that, if it has a weight */
+void pst_add_normed(struct pst_fwd *f, struct pst_norm norm, uint32_t n);
 
 /** pst_half_leave() - f->tmp is added, its norm done before */
 void pst_half_leave(struct pst_fwd *f, uint32_t layer, enum pst_half half,

@@ -114,35 +114,6 @@ void pst_quantize_row(const struct pst_fwd *f, const struct act *a, size_t row,
 		       a->f32 + row * a->stride, width);
 }
 
-struct norm_job {
-	struct pst_fwd *f;
-	const float *x;
-	const float *w;
-	struct act *out;
-	bool q8;
-};
-
-static void norm_chunk(void *ctx, uint32_t t, uint32_t worker)
-{
-	const struct norm_job *j = ctx;
-	uint32_t n = j->f->m->hp.n_embd;
-	struct act *o = j->out;
-
-	(void)worker;
-	j->f->k->rms_norm(o->f32 + t * o->stride, j->x + (size_t)t * n, j->w, n,
-			  j->f->m->hp.eps);
-	if (j->q8)
-		pst_quantize_row(j->f, o, t, n);
-}
-
-void pst_norm_quantize(struct pst_fwd *f, const float *x, const float *w,
-		       struct act *out, uint32_t n, bool q8)
-{
-	struct norm_job j = { .f = f, .x = x, .w = w, .out = out, .q8 = q8 };
-
-	pst_pool_run(f->pool, norm_chunk, &j, n);
-}
-
 struct quantize_job {
 	struct pst_fwd *f;
 	struct act *a;

@@ -13,7 +13,7 @@
 
 #include "mla.h"
 
-#define NORM_EPS 1e-6
+#define NORM_EPS 1e-6f
 
 void pst_mla_index_bind(struct pst_binder *b, struct pst_mla *w)
 {
@@ -27,8 +27,9 @@ void pst_mla_index_bind(struct pst_binder *b, struct pst_mla *w)
 	pst_bind_mat(b, "indexer.attn_k", n, p->index_hd, &w->ix_k);
 	pst_bind_mat(b, "indexer.proj", n, p->index_heads, &w->ix_w);
 	pst_bind_vec(b, "indexer.k_norm.weight", p->index_hd, true,
-		     &w->ix_norm);
-	pst_bind_vec(b, "indexer.k_norm.bias", p->index_hd, true, &w->ix_bias);
+		     &w->ix_norm.w);
+	pst_bind_vec(b, "indexer.k_norm.bias", p->index_hd, true,
+		     &w->ix_norm.b);
 }
 
 void pst_mla_index_work(const struct pst_fwd *f, struct carve *c,
@@ -45,21 +46,6 @@ void pst_mla_index_work(const struct pst_fwd *f, struct carve *c,
 		sizeof(float));
 }
 
-static void layer_norm(float *x, const float *w, const float *b, uint32_t n)
-{
-	double sum = 0.0, sq = 0.0, mean, inv;
-
-	for (uint32_t i = 0; i < n; i++)
-		sum += (double)x[i];
-	mean = sum / n;
-	for (uint32_t i = 0; i < n; i++)
-		sq += ((double)x[i] - mean) * ((double)x[i] - mean);
-	inv = 1.0 / sqrt(sq / n + NORM_EPS);
-	for (uint32_t i = 0; i < n; i++)
-		x[i] = (float)(((double)x[i] - mean) * inv * (double)w[i] +
-			       (double)b[i]);
-}
-
 static void rotate(const struct mla_job *j, float *x, uint32_t t)
 {
 	pst_rotate(j->f, 0, j->p->index_rope, x, t);
@@ -74,7 +60,7 @@ static void remember_chunk(void *ctx, uint32_t t, uint32_t worker)
 	float *q = j->s.index.q + (size_t)t * p->index_heads * p->index_hd;
 
 	(void)worker;
-	layer_norm(k, j->w->ix_norm, j->w->ix_bias, p->index_hd);
+	pst_layer_norm(k, k, &j->w->ix_norm, p->index_hd, NORM_EPS);
 	rotate(j, k, t);
 	pst_mla_store(j, PST_KV_INDEX, j->pos0 + t, k, p->index_hd);
 	for (uint32_t h = 0; h < p->index_heads; h++)

@@ -38,18 +38,27 @@ enum pst_rope_scaling {
 	PST_ROPE_SCALE_LINEAR,
 	PST_ROPE_SCALE_YARN
 };
+/* Of the residual stream; see norm.c. */
+enum pst_norm_kind {
+	PST_NORM_RMS,
+	PST_NORM_MEAN
+};
+
 enum pst_qk_norm {
 	PST_QK_NORM_NONE,
 	PST_QK_NORM_HEAD,
 	PST_QK_NORM_FULL
 };
 
-/* How router logits become weights; the numbers of expert_gating_func. */
+/* How router logits become weights; the numbers of expert_gating_func, and those
+ * that no file asks for.
+ */
 enum pst_gating {
 	PST_GATING_SOFTMAX = 1,
 	PST_GATING_SIGMOID = 2,
 	PST_GATING_SOFTMAX_CHOSEN = 3, /* softmax over the chosen logits */
-	PST_GATING_SQRT_SOFTPLUS = 4
+	PST_GATING_SQRT_SOFTPLUS = 4,
+	PST_GATING_SPARSEMIXER = 64
 };
 
 /* How gate and up become the input of down; see glu.c. */
@@ -294,6 +303,16 @@ struct pst_weight {
 };
 
 /**
+ * struct pst_norm - the weights of a norm of the residual stream
+ * @w: [n_embd], NULL where there is no norm
+ * @b: [n_embd], added after that, or NULL
+ */
+struct pst_norm {
+	const float *w;
+	const float *b;
+};
+
+/**
  * struct pst_gqa - the weights of grouped-query attention
  * @wv: n_out is 0 where the values are the keys before their norm; so is that
  *	of @wk where another block's keys and values are read
@@ -322,15 +341,14 @@ struct pst_gqa {
  * @wv_b: of each head, hd_v rows of kv_rank
  * @wkv_b: or both in one: of each head, hd_nope + hd_v rows of kv_rank
  * @ix_q, @ix_k, @ix_w: the indexer's queries, keys, and weights of heads
- * @ix_norm, @ix_bias: [index_hd], of the norm of its keys
+ * @ix_norm: [index_hd], of its keys
  */
 struct pst_mla {
 	struct pst_weight wq_a, wq, wkv_a, wk_b, wv_b, wkv_b, wo;
 	const float *q_norm;
 	const float *kv_norm;
 	struct pst_weight ix_q, ix_k, ix_w;
-	const float *ix_norm;
-	const float *ix_bias;
+	struct pst_norm ix_norm;
 };
 
 /**
@@ -372,8 +390,8 @@ struct pst_mix {
 
 /**
  * struct pst_layer - one block: what its mixer and its ffn bound
- * @attn_norm, @ffn_norm: [n_embd], before the two halves
- * @attn_post_norm, @ffn_post_norm: after them, before the sum, or NULL
+ * @attn_norm, @ffn_norm: before the two halves
+ * @attn_post_norm, @ffn_post_norm: after them, before the sum
  * @in_gate, @in_proj, @in_post_norm: the way in for what the token gives to the
  *	block by itself; see token_input.c
  * @out_scale: [1] multiplies the residual stream after the block, or NULL
@@ -384,10 +402,10 @@ struct pst_mix {
  * @mats: [nr_mats] the matrices that every token passes, experts left out
  */
 struct pst_layer {
-	const float *attn_norm;
-	const float *attn_post_norm;
-	const float *ffn_norm;
-	const float *ffn_post_norm;
+	struct pst_norm attn_norm;
+	struct pst_norm attn_post_norm;
+	struct pst_norm ffn_norm;
+	struct pst_norm ffn_post_norm;
 	const float *out_scale;
 	struct pst_mix mix[2];
 	union {
@@ -431,7 +449,7 @@ struct pst_model {
 	struct pst_store_layer *experts;
 	struct pst_weight tok_embd;
 	struct pst_weight output;
-	const float *output_norm;
+	struct pst_norm output_norm;
 	struct pst_mix output_mix; /* where there are parallel streams */
 	/* Of what a token gives to each block: rows of all blocks. */
 	struct pst_weight block_embd, block_proj;

@@ -21,6 +21,7 @@ struct pst_binder;
  * struct pst_arch - one model family: a row, alone in its file with its hook
  * @name: general.architecture
  * @rope: which elements form a rotated pair
+ * @norm: kind of the norms of the residual stream; their biases are optional
  * @qk_norm: RMS norm on q and k: none, per head, or over the whole projection
  * @qk_norm_need: whether the norm's tensors must be there; 0 stands for yes
  * @qk_norm_late: the norm comes after the rotation
@@ -59,6 +60,7 @@ struct pst_binder;
 struct pst_arch {
 	const char *name;
 	enum pst_rope_style rope;
+	enum pst_norm_kind norm;
 	enum pst_qk_norm qk_norm;
 	enum pst_need qk_norm_need;
 	bool qk_norm_late;

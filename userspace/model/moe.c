@@ -323,7 +323,9 @@ static void make_inputs(struct pst_fwd *f, const struct pst_layer *l,
 				     pst_needs_q8(f, &l->up) };
 
 	if (l->moe.expert_norm)
-		pst_norm_quantize(f, f->in, l->moe.expert_norm, &f->xe, n, j.q8);
+		pst_norm_quantize(f, f->in,
+				  (struct pst_norm){ .w = l->moe.expert_norm },
+				  &f->xe, n, j.q8);
 	if (f->m->hp.router.on_input)
 		pst_pool_run(f->pool, weigh_chunk, &j, n);
 }
@@ -339,8 +341,9 @@ static int run(struct pst_fwd *f, const struct pst_fwd_pass *pass,
 
 	lay_out_inputs(f, &inputs);
 	if (l->moe.router_norm)
-		pst_norm_quantize(f, f->in, l->moe.router_norm, &f->xe, n,
-				  pst_needs_q8(f, &l->moe.router));
+		pst_norm_quantize(f, f->in,
+				  (struct pst_norm){ .w = l->moe.router_norm },
+				  &f->xe, n, pst_needs_q8(f, &l->moe.router));
 	pst_router(f, layer, n);
 	pst_observe_route(f, layer, n);
 	nr_ids = group_by_expert(f, n);

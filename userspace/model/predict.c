@@ -154,7 +154,9 @@ static void run_router(struct pst_fwd *f, uint32_t layer, uint32_t first,
 			       .aside = true };
 
 	pst_norm_quantize(f, f->residual->read(f, &at),
-			  l->moe.router_norm ? l->moe.router_norm : l->ffn_norm,
+			  l->moe.router_norm
+				  ? (struct pst_norm){ .w = l->moe.router_norm }
+				  : l->ffn_norm,
 			  &f->out, nr, pst_needs_q8(f, &l->moe.router));
 	pst_linear(f, &item, 1);
 }

@@ -30,23 +30,22 @@ void pst_half_enter(struct pst_fwd *f, uint32_t layer, enum pst_half half,
 
 struct leave_job {
 	struct pst_fwd *f;
-	const float *post_norm;
+	struct pst_norm post_norm;
 };
 
 static void leave_chunk(void *ctx, uint32_t t, uint32_t worker)
 {
 	const struct leave_job *j = ctx;
 	struct pst_fwd *f = j->f;
-	const struct pst_hparams *hp = &f->m->hp;
-	float *y = f->tmp + (size_t)t * hp->n_embd;
+	float *y = f->tmp + (size_t)t * f->m->hp.n_embd;
 
 	(void)worker;
-	if (j->post_norm)
-		f->k->rms_norm(y, y, j->post_norm, hp->n_embd, hp->eps);
+	if (j->post_norm.w)
+		pst_norm_row(f, y, y, &j->post_norm);
 	f->residual->add(f, t, y);
 }
 
-void pst_add_normed(struct pst_fwd *f, const float *norm, uint32_t n)
+void pst_add_normed(struct pst_fwd *f, struct pst_norm norm, uint32_t n)
 {
 	struct leave_job j = { .f = f, .post_norm = norm };
 

@@ -52,6 +52,37 @@ static void softmax_chosen(const float *logits, const uint32_t *sel, uint32_t k,
 			       sum);
 }
 
+/* Logits further than this from the best, by the larger of both, have no part
+ * in a weight.
+ */
+#define MIXER_REACH 0.02f
+
+/*
+ * Phi-3.5-MoE (GRIN, Liu et al. 2024, section 2): each rank's weight is a
+ * softmax over the logits close to the best that is left, those chosen before
+ * left out.
+ */
+static void sparsemixer(const float *logits, uint32_t n, const uint32_t *sel,
+			uint32_t k, float *w)
+{
+	for (uint32_t r = 0; r < k; r++) {
+		float best = logits[sel[r]];
+		double sum = 0.0;
+
+		for (uint32_t e = 0; e < n; e++) {
+			float x = logits[e];
+			bool gone = false;
+
+			for (uint32_t i = 0; i < r; i++)
+				gone |= sel[i] == e;
+			if (!gone &&
+			    !((best - x) / fmaxf(fabsf(x), best) > MIXER_REACH))
+				sum += exp((double)x - (double)best);
+		}
+		w[r] = (float)(1.0 / sum);
+	}
+}
+
 static void weigh(const struct pst_hparams *hp, const float *p,
 		  const uint32_t *sel, float *w)
 {
@@ -60,6 +91,8 @@ static void weigh(const struct pst_hparams *hp, const float *p,
 
 	if (rp->gating == PST_GATING_SOFTMAX_CHOSEN)
 		softmax_chosen(p, sel, hp->n_expert_used, w);
+	else if (rp->gating == PST_GATING_SPARSEMIXER)
+		sparsemixer(p, hp->n_expert, sel, hp->n_expert_used, w);
 	else
 		for (uint32_t r = 0; r < hp->n_expert_used; r++)
 			w[r] = p[sel[r]];
@@ -85,6 +118,7 @@ static void score(const struct pst_fwd *f, float *p, uint32_t n)
 			p[e] = (float)(1.0 / (1.0 + exp(-(double)p[e])));
 		break;
 	case PST_GATING_SOFTMAX_CHOSEN:
+	case PST_GATING_SPARSEMIXER:
 		break;
 	case PST_GATING_SQRT_SOFTPLUS:
 		for (uint32_t e = 0; e < n; e++) {

@@ -10,7 +10,6 @@
  */
 #include <errno.h>
 #include <math.h>
-#include <string.h>
 
 #include "fwd_priv.h"
 
@@ -80,31 +79,12 @@ uint64_t pst_token_input_work_bytes(const struct pst_fwd *f)
 	return c.at;
 }
 
-struct copy_job {
-	const struct pst_fwd *f;
-	struct act *to;
-	bool q8;
-};
-
 /* The residual stream as it is, for a product. */
-static void copy_chunk(void *ctx, uint32_t t, uint32_t worker)
-{
-	const struct copy_job *j = ctx;
-	uint32_t n = j->f->m->hp.n_embd;
-
-	(void)worker;
-	memcpy(j->to->f32 + t * j->to->stride, j->f->x + (size_t)t * n,
-	       n * sizeof(float));
-	if (j->q8)
-		pst_quantize_row(j->f, j->to, t, n);
-}
-
 static void copy_stream(struct pst_fwd *f, struct act *to,
 			const struct pst_weight *w, uint32_t n)
 {
-	struct copy_job j = { .f = f, .to = to, .q8 = pst_needs_q8(f, w) };
-
-	pst_pool_run(f->pool, copy_chunk, &j, n);
+	pst_norm_quantize(f, f->x, (struct pst_norm){ NULL }, to, n,
+			  pst_needs_q8(f, w));
 }
 
 void pst_token_input_begin(struct pst_fwd *f, uint32_t n)
@@ -180,5 +160,5 @@ void pst_token_input_run(struct pst_fwd *f, const struct pst_fwd_pass *pass,
 	pst_pool_run(f->pool, own_chunk, &j, pass->n);
 	pst_pool_run(f->pool, gate_chunk, &j, pass->n);
 	pst_mixer_out(f, &l->in_proj, &j.s.gate, pass->n);
-	pst_add_normed(f, l->in_post_norm, pass->n);
+	pst_add_normed(f, (struct pst_norm){ .w = l->in_post_norm }, pass->n);
 }

@@ -1,0 +1,243 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: MIT
+"""Families without a recorded reference, against the same arithmetic in
+float64: a golden model's weights under the other family's rules."""
+import json
+import os
+import tempfile
+
+import float64_model as ref
+import pst_e2e as e2e
+from float64_model import gguf, np
+
+MAX_NMSE = 1e-10
+DATA = os.path.join(e2e.DATA, "logits")
+
+
+def load(case):
+    """A golden model and its tokens."""
+    folder = os.path.join(DATA, case)
+    with open(os.path.join(folder, "tokens.json")) as f:
+        return gguf.Reader(os.path.join(folder, "model.gguf")), json.load(f)
+
+
+def geometry(source):
+    arch = source.get("general.architecture")
+
+    def get(key):
+        return source.get("%s.%s" % (arch, key))
+    return {"heads": get("attention.head_count"),
+            "kv_heads": get("attention.head_count_kv"),
+            "layers": get("block_count"),
+            "eps": get("attention.layer_norm_rms_epsilon"),
+            "base": get("rope.freq_base")}
+
+
+class Case:
+    """One model file that is written, run and compared."""
+
+    def __init__(self, source, tokens, arch):
+        self.source, self.tokens, self.arch = source, tokens, arch
+        self.keys, self.tensors = {}, {}
+        self.rng = np.random.default_rng(7)
+
+    def number(self, name, vtype, value):
+        self.keys["%s.%s" % (self.arch, name)] = (vtype, value)
+
+    def add(self, name, shape, spread=1.0, about=0.0):
+        self.tensors[name] = (about + spread * self.rng.standard_normal(
+            shape)).astype(np.float32)
+
+    def add_biases(self, *suffixes):
+        """A bias for each matrix or norm whose name ends so."""
+        for t in self.source.tensors:
+            if any(t.name.endswith(s + ".weight") for s in suffixes):
+                self.add(t.name.replace("weight", "bias"),
+                         t.dims[1] if len(t.dims) > 1 else t.dims[0], 0.3)
+
+    def weights(self):
+        w = ref.weights(self.source)
+        w.update(self.tensors)
+        return w
+
+    def write(self, path):
+        ref.rewrite(self.source, path, self.arch, self.keys, self.tensors)
+
+    def run(self, *options):
+        """Logits [tokens][vocabulary]; raises where it is refused."""
+        with tempfile.TemporaryDirectory() as tmp:
+            path = os.path.join(tmp, "model.gguf")
+            tokens = os.path.join(tmp, "tokens.json")
+            self.write(path)
+            with open(tokens, "w") as f:
+                json.dump(self.tokens, f)
+            out = e2e.logits(path, tokens, *options)
+        return np.frombuffer(out, np.float32).reshape(len(self.tokens), -1)
+
+    def refusal(self):
+        with tempfile.TemporaryDirectory() as tmp:
+            path = os.path.join(tmp, "model.gguf")
+            self.write(path)
+            return e2e.run("logits", path, "--tokens", "1")
+
+
+def check(tap, name, case, model, *options):
+    want = model.logits(case.tokens)
+    err = ref.nmse(want, case.run(*options))
+    tap.check(err < MAX_NMSE, name + " is the reference", "NMSE %g" % err)
+    return want
+
+
+def matters(tap, name, want, model, case):
+    """The reference without something is another: the case can tell."""
+    err = ref.nmse(want, model.logits(case.tokens))
+    tap.check(err > 1e-6, name + " takes part", "NMSE %g" % err)
+
+
+def test_qwen2(tap):
+    source, tokens = load("llama")
+    case = Case(source, tokens, "qwen2")
+    case.add_biases("attn_q", "attn_k", "attn_v")
+    want = check(tap, "qwen2", case, ref.Model(case.weights(),
+                                               **geometry(source)))
+    matters(tap, "qwen2: the bias", want,
+            ref.Model(ref.weights(source), **geometry(source)), case)
+    case.tensors = {}
+    p = case.refusal()
+    tap.check(p.returncode == 65 and b"attn_q.bias" in p.stderr,
+              "qwen2 without biases is refused by name", p.stderr)
+
+
+class Mistral3(ref.Model):
+    """Pairs of neighbours, YaRN, q heated with the position."""
+    halves = False
+    factor, original, temp, mul = 4.0, 16, 0.3, 0.0
+
+    def angles(self, n):
+        i = np.arange(self.hd // 2)
+        base = self.base ** (-2.0 * i / self.hd)
+
+        def dim(turns):
+            return self.hd * np.log(self.original / (turns * 2 * np.pi)) / (
+                2 * np.log(self.base))
+        lo = max(0.0, np.floor(dim(32.0)))
+        hi = min(self.hd - 1.0, np.ceil(dim(1.0)))
+        keep = 1 - np.clip((i - lo) / max(0.001, hi - lo), 0, 1)
+        return np.arange(n)[:, None] * (
+            base * keep + base / self.factor * (1 - keep))
+
+    def magnitude(self):
+        return (1 + 0.1 * np.log(self.factor)) / (
+            1 + 0.1 * self.mul * np.log(self.factor))
+
+    def heat(self, q):
+        pos = np.arange(len(q))[:, None, None]
+        return q * (1 + self.temp * np.log1p(np.floor(pos / self.original)))
+
+
+def test_mistral3(tap):
+    source, tokens = load("llama")
+    for mul in (0.0, 1.0):
+        case = Case(source, tokens, "mistral3")
+        model = Mistral3(case.weights(), **geometry(source))
+        model.mul = mul
+        case.number("rope.scaling.type", gguf.STRING, "yarn")
+        case.number("rope.scaling.factor", gguf.F32, model.factor)
+        case.number("rope.scaling.original_context_length", gguf.U32,
+                    model.original)
+        case.number("rope.scaling.yarn_log_multiplier", gguf.F32, mul)
+        case.number("attention.temperature_scale", gguf.F32, model.temp)
+        want = check(tap, "mistral3, log multiplier %g" % mul, case, model)
+    model.temp = 0.0
+    matters(tap, "mistral3: the temperature", want, model, case)
+    model.temp, model.mul = 0.3, 0.0
+    matters(tap, "mistral3: the log multiplier", want, model, case)
+
+
+class PhiMoe(ref.Model):
+    """Norms about the mean, biases everywhere, LongRoPE, SparseMixer."""
+    factors = None
+    mscale = 1.0
+    mixer = True
+
+    def norm(self, x, name):
+        x = x - np.mean(x, -1, keepdims=True)
+        return x / np.sqrt(np.mean(x * x, -1, keepdims=True) + self.eps) \
+            * self.w[name + ".weight"] + self.w[name + ".bias"]
+
+    def angles(self, n):
+        return super().angles(n) / self.factors
+
+    def magnitude(self):
+        return self.mscale
+
+    def choose(self, logits):
+        """(expert, weight) of one token, as SparseMixer has it."""
+        left = logits.copy()
+        for _ in range(2):
+            best = left.max()
+            far = (best - logits) / np.maximum(np.abs(logits), best) > 0.02
+            e = int(left.argmax())
+            yield e, ref.softmax(np.where(far, -np.inf, left))[e]
+            left[e] = -np.inf
+
+    def ffn(self, x, layer):
+        blk = "blk.%d.ffn_" % layer
+        y = np.zeros_like(x)
+        for t, logits in enumerate(self.linear(x, blk + "gate_inp")):
+            chosen = list(self.choose(logits))
+            if not self.mixer:
+                all_w = ref.softmax(logits)
+                s = sum(all_w[e] for e, _ in chosen)
+                chosen = [(e, all_w[e] / s) for e, _ in chosen]
+            for e, weight in chosen:
+                gate, up, down = (self.w[blk + n + "_exps.weight"][e]
+                                  for n in ("gate", "up", "down"))
+                y[t] += weight * (down @ (ref.silu(gate @ x[t]) *
+                                          (up @ x[t])))
+        return y
+
+
+def phimoe(source, tokens):
+    case = Case(source, tokens, "phimoe")
+    case.add_biases("attn_norm", "ffn_norm", "output_norm", "attn_q",
+                    "attn_k", "attn_v", "attn_output", "output")
+    # Near ties, or the mixer would give the best all the weight.
+    for t in source.tensors:
+        if t.name.endswith("ffn_gate_inp.weight"):
+            case.add(t.name, (t.dims[1], t.dims[0]), 0.003)
+            case.add(t.name.replace("weight", "bias"), t.dims[1], 0.01, 0.5)
+    for which in ("short", "long"):
+        case.tensors["rope_factors_%s.weight" % which] = case.rng.uniform(
+            1.0, 4.0, 16).astype(np.float32)
+    case.number("rope.scaling.original_context_length", gguf.U32, 256)
+    case.number("rope.scaling.attn_factor", gguf.F32, 1.19)
+    model = PhiMoe(case.weights(), **geometry(source))
+    model.mscale = float(np.float32(1.19))
+    return case, model
+
+
+def test_phimoe(tap):
+    source, tokens = load("llama-mixtral")
+    case, model = phimoe(source, tokens)
+    for which, ctx in (("short", 256), ("long", 512)):
+        model.factors = case.tensors["rope_factors_%s.weight" % which].astype(
+            np.float64)
+        want = check(tap, "phimoe, %s factors" % which, case, model,
+                     "--ctx-size", ctx)
+    model.mixer = False
+    matters(tap, "phimoe: the mixer", want, model, case)
+    case.number("expert_gating_func", gguf.U32, 1)
+    check(tap, "phimoe with softmax", case, model, "--ctx-size", 512)
+
+
+def main():
+    tap = e2e.Tap()
+    test_qwen2(tap)
+    test_mistral3(tap)
+    test_phimoe(tap)
+    tap.done()
+
+
+if __name__ == "__main__":
+    main()
