@@ -42,8 +42,10 @@ static void check_source(enum pst_mem_source source, struct doctor_finding *f)
 	const char *kind;
 
 	pst_mem_offer_read(source, &offer);
-	doctor_say(f, DOCTOR_OK, "%s", offer.text);
-	doctor_mend(f, "%s", offer.mend);
+	/* None of it is needed: what would change it is said, not asked for. */
+	doctor_say(f, DOCTOR_OK, "%s%s%s%s", offer.text,
+		   offer.mend[0] ? " (" : "", offer.mend,
+		   offer.mend[0] ? ")" : "");
 	if (!offer.there)
 		return;
 	pst_diag_init(&diag);
@@ -52,11 +54,11 @@ static void check_source(enum pst_mem_source source, struct doctor_finding *f)
 		return;
 	}
 	kind = pst_mem_kind_name(&m);
-	doctor_say(f, DOCTOR_OK, "%s%s", offer.text,
-		   doctor_uring_register(m.addr)
-			   ? ""
-			   : "; io_uring of this kernel cannot register it: "
-			     "reads pin pages one by one");
+	if (!doctor_uring_register(m.addr))
+		doctor_say(f, DOCTOR_OK,
+			   "%s; io_uring of this kernel cannot register it: "
+			   "reads pin pages one by one",
+			   offer.text);
 	if (source == PST_MEM_SOURCE_ANON)
 		doctor_say(f, DOCTOR_OK,
 			   "auto is anon: %s, the CPU's best; --pool chooses "
