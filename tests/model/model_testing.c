@@ -41,6 +41,7 @@ static void open_store(struct mbed *b, const struct mbed_args *args,
 		.node = -1,
 		.split_bytes = 64 << 10,
 		.region_bytes = args->region_bytes,
+		.early = args->early,
 	};
 
 	if (!hp->n_expert)

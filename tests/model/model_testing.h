@@ -22,6 +22,7 @@
  * @n_batch: tokens per pass at most
  * @n_ctx: positions
  * @nr_slots: expert slots, 0 for as few as one token needs
+ * @early: experts may be begun before their last matrix is there
  * @region_bytes: of the slots' memory, 0 for the default
  * @fault: text of pst_io_fault_parse(), NULL for none
  */
@@ -34,6 +35,7 @@ struct mbed_args {
 	uint32_t cpu_mask;
 	enum pst_kv_type kv;
 	uint64_t region_bytes;
+	bool early;
 	const char *fault;
 };
 

@@ -26,6 +26,7 @@ struct deeds {
 	uint32_t grown;
 	uint32_t cancelled;
 	uint64_t guessed;
+	uint64_t begun_early;
 };
 
 /* One sequence on its way. */
@@ -114,6 +115,7 @@ static void disturb(struct run *r, const struct mbed_args *args)
 	}
 	pst_store_stats_read(r->b.store, &st);
 	r->deeds->guessed += st.prefetch_reads;
+	r->deeds->begun_early += st.begun_early;
 	mbed_close(&r->b);
 }
 
@@ -158,6 +160,7 @@ static void a_cache_that_changes_under_way_changes_no_bit(void **state)
 			 "seed=%u,shuffle=1,short=0.1,eagain=0.05,delay_us=%u",
 			 i + 1, 30 * (i % 4));
 		args.fault = fault;
+		args.early = i & 1;
 		args.nr_slots = 6 + below(&r, 20);
 		/* Few slots, so that there are several regions. */
 		args.region_bytes = 1 + below(&r, 200000);
@@ -168,7 +171,7 @@ static void a_cache_that_changes_under_way_changes_no_bit(void **state)
 		free(path);
 	}
 	assert_true(deeds.shrunk && deeds.grown && deeds.cancelled);
-	assert_true(deeds.guessed);
+	assert_true(deeds.guessed && deeds.begun_early);
 }
 
 int main(void)

@@ -67,6 +67,7 @@ void sbed_open(struct sbed *b, const struct sshape *shape)
 		.split_bytes = shape->split_bytes ? shape->split_bytes
 						  : 1u << 20,
 		.region_bytes = shape->region_bytes,
+		.early = shape->early,
 	};
 	uint64_t end[2] = { 0, 0 };
 	struct pst_diag d;
@@ -104,7 +105,7 @@ void sbed_check(const struct sbed *b, uint32_t layer,
 	const struct pst_store_layer *l = &b->layers[layer];
 
 	assert_true(e->expert < b->shape.nr_experts);
-	for (uint32_t p = 0; p < l->nr_parts; p++) {
+	for (uint32_t p = 0; p < l->nr_parts - !e->finish; p++) {
 		const struct pst_store_part *part = &l->part[p];
 
 		assert_memory_equal(e->part[p],
@@ -118,7 +119,7 @@ void sbed_check(const struct sbed *b, uint32_t layer,
 int sbed_run(struct sbed *b, uint32_t layer, const uint32_t *ids, uint32_t nr,
 	     uint32_t max, struct pst_diag *diag)
 {
-	bool seen[MAX_EXPERTS] = { false };
+	bool seen[MAX_EXPERTS] = { false }, begun[MAX_EXPERTS] = { false };
 	struct pst_expert got[MAX_EXPERTS];
 	uint32_t taken = 0;
 	int n;
@@ -128,18 +129,23 @@ int sbed_run(struct sbed *b, uint32_t layer, const uint32_t *ids, uint32_t nr,
 	while ((n = pst_store_take(b->s, got, max, true, diag)) > 0) {
 		assert_true((uint32_t)n <= max);
 		for (int i = 0; i < n; i++) {
-			assert_false(seen[got[i].expert]);
-			seen[got[i].expert] = true;
+			uint32_t e = got[i].expert;
+
+			assert_false(seen[e]);
+			assert_int_equal(got[i].begin, !begun[e]);
+			begun[e] = true;
+			seen[e] = got[i].finish;
+			taken += got[i].finish;
 			sbed_check(b, layer, &got[i]);
 		}
 		sbed_invariants(b);
 		for (int i = 0; i < n; i++) {
 			/* Others arrive while it is computed. */
 			sbed_check(b, layer, &got[i]);
-			pst_store_done(b->s, got[i].expert);
+			if (got[i].finish)
+				pst_store_done(b->s, got[i].expert);
 			sbed_invariants(b);
 		}
-		taken += (uint32_t)n;
 	}
 	for (uint32_t i = 0; !n && i < nr; i++)
 		assert_true(seen[ids[i]]);

@@ -30,6 +30,7 @@
  * @policy: name, NULL for lru
  * @nr_per_token: as for pst_store_create()
  * @region_bytes: memory that is given back at once, 0 for the default
+ * @early: experts may be given before their last matrix is there
  * @fault: text of pst_io_fault_parse(), NULL for none
  */
 struct sshape {
@@ -43,6 +44,7 @@ struct sshape {
 	const char *policy;
 	uint32_t nr_per_token;
 	uint64_t region_bytes;
+	bool early;
 	const char *fault;
 };
 
@@ -60,14 +62,14 @@ struct sbed {
 void sbed_open(struct sbed *b, const struct sshape *shape);
 void sbed_close(struct sbed *b);
 
-/** sbed_check() - are an expert's bytes those of the file? */
+/** sbed_check() - are the bytes that an expert is given with the file's? */
 void sbed_check(const struct sbed *b, uint32_t layer,
 		const struct pst_expert *e);
 
 /**
  * sbed_run() - want a set, take it in bites of @max, check every expert
  *
- * Each is to come exactly once.  Return: 0 or the error of a take, after the
+ * Each is to come whole exactly once, and at most once before that.  Return: 0 or the error of a take, after the
  * set has been ended.
  */
 int sbed_run(struct sbed *b, uint32_t layer, const uint32_t *ids, uint32_t nr,

@@ -206,6 +206,8 @@ static void abandon(struct sbed *b, uint64_t *rng, uint32_t layer,
 		if (pst_store_take(b->s, &e, 1, wait, NULL) != 1)
 			break;
 		sbed_check(b, layer, &e);
+		if (!e.finish)
+			continue;
 		if (below(rng, 4))
 			pst_store_done(b->s, e.expert);
 		else
@@ -237,6 +239,7 @@ static void nothing_is_lost_when_everything_goes_wrong(void **state)
 		shape.policy = life & 1 ? "default" : "lru";
 		shape.nr_per_token = below(&rng, 2 * shape.nr_slots);
 		shape.region_bytes = 4096 * (1 + below(&rng, 40));
+		shape.early = life & 2;
 		sbed_open(&b, &shape);
 		for (int i = 0; i < 60; i++) {
 			uint32_t ids[MAX_EXPERTS];

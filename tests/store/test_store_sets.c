@@ -182,6 +182,43 @@ static void take_without_waiting_does_not_wait(void **state)
 	sbed_close(&b);
 }
 
+/* Two reads at a time: gate and up of expert 3, then its down and more. */
+static void an_expert_is_begun_before_its_last_matrix_is_there(void **state)
+{
+	struct sshape shape = small;
+	const uint32_t ids[] = { 3, 1 };
+	struct pst_expert e[2];
+	struct sbed b;
+
+	assert_int_equal(shape.nr_parts, 3);
+	shape.early = true;
+	shape.queue_depth = 2;
+	sbed_open(&b, &shape);
+	pst_store_begin(b.s, 0, ids, 2);
+	assert_int_equal(pst_store_take(b.s, e, 2, true, NULL), 1);
+	assert_int_equal(e[0].expert, 3);
+	assert_true(e[0].begin && !e[0].finish);
+	sbed_check(&b, 0, &e[0]);
+	/* Not twice, and what is whole goes first. */
+	assert_int_equal(pst_store_take(b.s, e, 2, true, NULL), 1);
+	assert_int_equal(e[0].expert, 3);
+	assert_true(!e[0].begin && e[0].finish);
+	sbed_check(&b, 0, &e[0]);
+	pst_store_done(b.s, 3);
+	assert_int_equal(pst_store_take(b.s, e, 2, true, NULL), 1);
+	assert_true(e[0].expert == 1 && e[0].begin && e[0].finish);
+	pst_store_done(b.s, 1);
+	pst_store_end(b.s);
+	assert_int_equal(stats_of(&b).begun_early, 1);
+	/* The next time it is there, and begins anew. */
+	pst_store_begin(b.s, 0, ids, 1);
+	assert_int_equal(pst_store_take(b.s, e, 1, true, NULL), 1);
+	assert_true(e[0].begin && e[0].finish);
+	pst_store_done(b.s, 3);
+	pst_store_end(b.s);
+	sbed_close(&b);
+}
+
 static void an_empty_set_is_over_at_once(void **state)
 {
 	struct pst_expert e;
@@ -400,6 +437,8 @@ int main(void)
 		cmocka_unit_test(more_experts_than_slots_come_in_waves),
 		cmocka_unit_test(resident_experts_come_first_in_their_order),
 		cmocka_unit_test(take_without_waiting_does_not_wait),
+		cmocka_unit_test(
+			an_expert_is_begun_before_its_last_matrix_is_there),
 		cmocka_unit_test(an_empty_set_is_over_at_once),
 		cmocka_unit_test(bytes_are_the_files_at_any_offset),
 		cmocka_unit_test(the_last_block_of_a_file_may_be_short),

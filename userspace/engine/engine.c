@@ -242,6 +242,7 @@ static int make_store(struct pst_engine *e, struct pst_diag *diag)
 		.pool = e->mem_pool,
 		.node = e->node,
 		.split_bytes = pst_engine_split(e),
+		.early = true,
 		.depth = e->opts.queue_depth ? 0 : PST_ENGINE_QUEUE_DEPTH,
 	};
 	int rc;
@@ -474,6 +475,7 @@ void pst_engine_counters(const struct pst_engine *e, struct pst_counters *out)
 		.wait_ns = ss.wait_ns,
 		.io_busy_ns = is.busy_ns - e->io_before.busy_ns,
 		.warm_reads = ss.warm_reads,
+		.begun_early = ss.begun_early,
 		.nr_slots = e->store ? pst_store_nr_slots(e->store) : 0,
 		.given_slots = e->govern.given_slots,
 		.taken_slots = e->govern.taken_slots,

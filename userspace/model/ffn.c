@@ -99,13 +99,28 @@ static void run_phase(struct ffn_job *j, bool down, pst_pool_fn fn)
 	pst_pool_run(j->f->pool, fn, j, j->nr * ((n + j->rows - 1) / j->rows));
 }
 
-void pst_ffn_run(struct pst_fwd *f, const struct ffn_item *items, uint32_t nr,
-		 float *y)
+void pst_ffn_begin(struct pst_fwd *f, const struct ffn_item *items, uint32_t nr)
+{
+	struct ffn_job j = { .f = f, .items = items, .nr = nr };
+
+	if (nr)
+		run_phase(&j, false, gate_up_chunk);
+}
+
+void pst_ffn_finish(struct pst_fwd *f, const struct ffn_item *items,
+		    uint32_t nr, float *y)
 {
 	struct ffn_job j = { .f = f, .items = items, .nr = nr, .y = y };
 
-	run_phase(&j, false, gate_up_chunk);
-	run_phase(&j, true, down_chunk);
+	if (nr)
+		run_phase(&j, true, down_chunk);
+}
+
+void pst_ffn_run(struct pst_fwd *f, const struct ffn_item *items, uint32_t nr,
+		 float *y)
+{
+	pst_ffn_begin(f, items, nr);
+	pst_ffn_finish(f, items, nr, y);
 }
 
 void pst_ffn_work(struct pst_fwd *f, struct carve *c, uint64_t rows,

@@ -241,6 +241,14 @@ void pst_glu(const struct pst_fwd *f, float *h, float *u, uint32_t n);
 void pst_ffn_work(struct pst_fwd *f, struct carve *c, uint64_t rows,
 		  uint32_t ff);
 
+/** pst_ffn_begin() - h[row + i] = glu(gate x, up x) for all items */
+void pst_ffn_begin(struct pst_fwd *f, const struct ffn_item *items,
+		   uint32_t nr);
+
+/** pst_ffn_finish() - y[row + i] = down h for all items, which were begun */
+void pst_ffn_finish(struct pst_fwd *f, const struct ffn_item *items,
+		    uint32_t nr, float *y);
+
 /** pst_ffn_run() - y[row + i] = down(glu(gate x, up x)) for all items */
 void pst_ffn_run(struct pst_fwd *f, const struct ffn_item *items, uint32_t nr,
 		 float *y);

@@ -191,6 +191,25 @@ static void run_shared(struct pst_fwd *f, const struct pst_layer *l, uint32_t n)
 	pst_ffn_work(f, &c, f->n_pairs, l->gate.n_out);
 }
 
+/* Experts that are begun now come first; they are finished now too, unless
+ * the last matrix of all of them is still on its way.
+ */
+static void compute_taken(struct pst_fwd *f, const struct pst_layer *l,
+			  uint32_t nr)
+{
+	uint32_t nr_begin = 0, at = nr;
+
+	for (uint32_t i = 0; i < nr; i++)
+		make_item(f, l, &f->taken[i],
+			  &f->items[f->taken[i].begin ? nr_begin++ : --at]);
+	pst_ffn_begin(f, f->items, nr_begin);
+	if (!f->taken[0].finish)
+		return;
+	pst_ffn_finish(f, f->items, nr, f->contrib);
+	for (uint32_t i = 0; i < nr; i++)
+		pst_store_done(f->store, f->taken[i].expert);
+}
+
 static int run_experts(struct pst_fwd *f, uint32_t layer, uint32_t n,
 		       uint32_t nr_ids, struct pst_diag *diag)
 {
@@ -202,11 +221,7 @@ static int run_experts(struct pst_fwd *f, uint32_t layer, uint32_t n,
 	run_shared(f, l, n);
 	while ((nr = pst_store_take(f->store, f->taken, TAKE_MAX, true, diag)) >
 	       0) {
-		for (int i = 0; i < nr; i++)
-			make_item(f, l, &f->taken[i], &f->items[i]);
-		pst_ffn_run(f, f->items, (uint32_t)nr, f->contrib);
-		for (int i = 0; i < nr; i++)
-			pst_store_done(f->store, f->taken[i].expert);
+		compute_taken(f, l, (uint32_t)nr);
 	}
 	pst_store_end(f->store);
 	return nr;

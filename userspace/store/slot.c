@@ -103,8 +103,10 @@ void pst_slot_fill(struct pst_store *s, uint32_t slot, uint32_t key,
 	sl->demand = false;
 	s->slot_of[key] = slot;
 	s->ops->insert(s->policy, key);
-	for (uint32_t p = 0; p < s->layers[sl->layer].nr_parts; p++)
+	for (uint32_t p = 0; p < s->layers[sl->layer].nr_parts; p++) {
+		sl->nr_front_reads = sl->nr_pending;
 		add_part_reads(s, sl, p, list);
+	}
 	sl->nr_reads = sl->nr_pending;
 }
 

@@ -18,6 +18,7 @@
 static void await_slot(struct pst_store *s, struct slot *sl)
 {
 	sl->pins++;
+	sl->begun = false;
 	if (!sl->nr_pending || sl->demand)
 		return;
 	sl->demand = true;
@@ -154,27 +155,76 @@ void pst_slots_reap(struct pst_store *s, bool wait, struct pst_diag *diag)
 		pst_pace_quiet(s);
 }
 
+static void give_mapped(const struct pst_store *s, uint32_t expert,
+			struct pst_expert *out)
+{
+	const struct pst_store_layer *l = &s->layers[s->layer];
+
+	out->expert = expert;
+	out->begin = true;
+	out->finish = true;
+	for (uint32_t p = 0; p < l->nr_parts; p++)
+		out->part[p] = l->part[p].map + expert * l->part[p].size_bytes;
+}
+
+static void give_slot(const struct slot *sl, struct pst_expert *out)
+{
+	out->expert = sl->expert;
+	out->begin = !sl->begun;
+	out->finish = !sl->nr_pending;
+	memcpy(out->part, sl->part, sizeof(out->part));
+}
+
+static struct slot *wanted_slot(const struct pst_store *s, uint32_t expert)
+{
+	return &s->slots[s->slot_of[key_of(s, s->layer, expert)]];
+}
+
 static uint32_t give_ready(struct pst_store *s, struct pst_expert *out,
 			   uint32_t max)
 {
-	const struct pst_store_layer *l = &s->layers[s->layer];
 	uint32_t nr = PST_MIN(max, s->nr_ready);
 
 	for (uint32_t i = 0; i < nr; i++) {
-		uint32_t expert = s->ready[i];
-		uint32_t key = key_of(s, s->layer, expert);
-
-		out[i].expert = expert;
-		for (uint32_t p = 0; p < l->nr_parts; p++)
-			out[i].part[p] =
-				s->mode == PST_STORE_MMAP
-					? l->part[p].map +
-						  expert * l->part[p].size_bytes
-					: s->slots[s->slot_of[key]].part[p];
+		if (s->mode == PST_STORE_MMAP)
+			give_mapped(s, s->ready[i], &out[i]);
+		else
+			give_slot(wanted_slot(s, s->ready[i]), &out[i]);
 	}
 	s->nr_ready -= nr;
 	s->nr_to_give -= nr;
 	memmove(s->ready, s->ready + nr, s->nr_ready * sizeof(*s->ready));
+	return nr;
+}
+
+static bool front_has_landed(const struct slot *sl)
+{
+	for (uint32_t i = 0; i < sl->nr_front_reads; i++) {
+		const struct pst_io_read *r = &sl->reads[i];
+
+		if (r->state != PST_IO_HOME || r->done_bytes < r->need_bytes)
+			return false;
+	}
+	return sl->nr_front_reads && !sl->error;
+}
+
+/* Nothing is whole: give what only lacks its last matrix. */
+static uint32_t give_early(struct pst_store *s, struct pst_expert *out,
+			   uint32_t max)
+{
+	uint32_t nr = 0;
+
+	for (uint32_t e = 0; s->early && e < s->nr_experts && nr < max; e++) {
+		uint32_t slot = s->slot_of[key_of(s, s->layer, e)];
+		struct slot *sl = &s->slots[slot];
+
+		if (!s->want[e] || slot == NO_SLOT || !sl->nr_pending ||
+		    sl->begun || !front_has_landed(sl))
+			continue;
+		give_slot(sl, &out[nr++]);
+		sl->begun = true;
+		s->stats.begun_early++;
+	}
 	return nr;
 }
 
@@ -196,7 +246,10 @@ int pst_store_take(struct pst_store *s, struct pst_expert *out, uint32_t max,
 		collect(s, false, diag);
 	while (!s->nr_ready && s->nr_to_give && wait && !s->failed) {
 		uint64_t start = pst_now_ns();
+		uint32_t nr = give_early(s, out, max);
 
+		if (nr)
+			return (int)nr;
 		/* Else the caller holds every slot and waits for itself. */
 		assert(pst_io_outstanding(s->io));
 		collect(s, true, diag);
@@ -256,7 +309,8 @@ static int load_layer(struct pst_store *s, uint32_t layer, uint32_t nr,
 		s->ids[i] = i;
 	pst_store_begin(s, layer, s->ids, nr);
 	while ((rc = pst_store_take(s, &got, 1, true, diag)) > 0)
-		pst_store_done(s, got.expert);
+		if (got.finish)
+			pst_store_done(s, got.expert);
 	pst_store_end(s);
 	return rc;
 }

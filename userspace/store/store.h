@@ -62,6 +62,7 @@ enum pst_store_mode {
  * @split_bytes: reads longer than this are split, a multiple of 4 KiB
  * @depth: reads in flight in decode, 0 for as many as io allows; in prefill,
  *	where the ring is looked at seldom, it is always that many
+ * @early: pst_store_take() may give an expert before its last matrix is there
  * @region_bytes: memory that is given back at once, 0 for the default (tests)
  */
 struct pst_store_args {
@@ -79,6 +80,7 @@ struct pst_store_args {
 	uint32_t split_bytes;
 	uint32_t depth;
 	uint64_t region_bytes;
+	bool early;
 };
 
 /**
@@ -93,6 +95,7 @@ struct pst_store_args {
  * @prefetch_withdrawn: of the rest, taken back before all of it was read
  * @prefetch_wasted: dropped without having been wanted
  * @warm_reads: experts that pst_store_warm() brought in
+ * @begun_early: experts that were given before their last matrix was there
  * @wait_ns: time in which the owner had nothing to compute and slept for reads
  */
 struct pst_store_stats {
@@ -106,16 +109,23 @@ struct pst_store_stats {
 	uint64_t prefetch_withdrawn;
 	uint64_t prefetch_wasted;
 	uint64_t warm_reads;
+	uint64_t begun_early;
 	uint64_t wait_ns;
 };
 
 /**
  * struct pst_expert - an expert that may be computed now
  * @expert: index within its layer
+ * @begin: it is given for the first time: all matrices but the last are to be
+ *	multiplied
+ * @finish: the last matrix is there as well; else the expert is given again
+ *	when it is
  * @part: first byte of each matrix, aligned as in the file: not at all
  */
 struct pst_expert {
 	uint32_t expert;
+	bool begin;
+	bool finish;
 	const uint8_t *part[PST_STORE_PARTS];
 };
 
@@ -241,8 +251,9 @@ void pst_store_begin(struct pst_store *s, uint32_t layer, const uint32_t *ids,
 
 /**
  * pst_store_take() - experts of the set that can be computed now
- * @out: [max], each expert of the set is given once, resident ones first, then
- *	in order of arrival
+ * @out: [max], each expert of the set is given whole once, resident ones first,
+ *	then in order of arrival.  With args.early, and when it would have to
+ *	wait, one that only lacks its last matrix is given before that
  * @wait: block until there is at least one; who holds every slot with experts
  *	that are not done must not wait
  *
@@ -253,7 +264,7 @@ void pst_store_begin(struct pst_store *s, uint32_t layer, const uint32_t *ids,
 int pst_store_take(struct pst_store *s, struct pst_expert *out, uint32_t max,
 		   bool wait, struct pst_diag *diag);
 
-/** pst_store_done() - an expert that was taken has been computed */
+/** pst_store_done() - an expert that was taken whole has been computed */
 void pst_store_done(struct pst_store *s, uint32_t expert);
 
 /** pst_store_end() - forget the set, also half-way after an error */

@@ -248,6 +248,7 @@ int pst_store_create(const struct pst_store_args *args, struct pst_store **out,
 	s->nr_experts = args->nr_experts;
 	s->nr_slots = args->mode == PST_STORE_MMAP ? 0 : args->nr_slots;
 	s->split_bytes = args->split_bytes;
+	s->early = args->early;
 	s->depth = args->depth ? args->depth : UINT32_MAX;
 	s->ops = args->policy;
 	rc = make_tables(s, args);

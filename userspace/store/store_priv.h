@@ -13,9 +13,11 @@ struct slot {
 	const uint8_t *part[PST_STORE_PARTS]; /* first byte of each matrix */
 	struct pst_io_read *reads; /* [reads_per_slot] */
 	uint32_t nr_reads; /* that fill it */
+	uint32_t nr_front_reads; /* of these, of all matrices but the last */
 	uint32_t layer, expert;
 	uint32_t nr_pending; /* reads that have not landed */
 	uint32_t pins; /* the wanted set holds it */
+	bool begun; /* given to the wanted set without its last matrix */
 	bool guess; /* read ahead, and not wanted since */
 	bool demand; /* its reads are counted in demand_reads */
 	int region; /* io's index of the memory */
@@ -78,6 +80,7 @@ struct pst_store {
 	uint32_t *misses; /* [nr_experts] */
 	uint32_t nr_misses, next_miss;
 	uint32_t *ids; /* [nr_experts], for load_all */
+	bool early; /* experts may be given in parts */
 	uint32_t demand_reads; /* reads that it waits for */
 	bool wide; /* the set is of several tokens: prefill */
 	int failed;
