@@ -102,6 +102,14 @@ def test_same_bytes(tap, tmp, want):
     same_as(tap, want[SPLIT], "a folder of parts", SPLIT, "--mirror", parts)
     same_as(tap, want[SPLIT], "a first part of another name", SPLIT,
             "--mirror", os.path.join(tmp, "copy-00001-of-00003.gguf"))
+    some = os.path.join(tmp, "some")
+    os.mkdir(some)
+    for name in PARTS[1:]:
+        shutil.copy(os.path.join(SPLIT, name), some)
+    for fault in ("eio_after=20,copy=1", "copy=1,eio=1", "shuffle=1"):
+        same_as(tap, want[SPLIT], "a folder of some parts, " + fault, SPLIT,
+                "--mirror", some, "--io-fault", fault,
+                says="some mirrors 2 of the model's 3 files")
     return other, parts
 
 
@@ -166,8 +174,11 @@ def test_wrong_mirrors(tap, tmp, mirror, parts):
             r"00003-of-00003\.gguf: no mirror.*\(at byte 150000\)$", SPLIT,
             "--mirror", parts)
     os.remove(os.path.join(parts, PARTS[1]))
-    refused(tap, "a part is missing", 66, r"00002-of-00003\.gguf: .*No such",
-            SPLIT, "--mirror", parts)
+    refused(tap, "a part beside the first is missing", 66,
+            r"00002-of-00003\.gguf: .*No such",
+            SPLIT, "--mirror", os.path.join(parts, PARTS[0]))
+    refused(tap, "a folder without any part", 66,
+            r"00001-of-00003\.gguf: .*No such", SPLIT, "--mirror", tmp)
     refused(tap, "eight mirrors", 2, r"more than 7 mirrors", SINGLE,
             *(["--mirror", mirror] * 8))
 

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: MIT
 /*
- * Mirrors: full copies of the model on other drives.  Finds the files, makes
- * sure that they hold the same model, and hands them to io, which decides from
- * which copy a read is made.
+ * Mirrors: copies of the model, or of some of its files, on other drives.
+ * Finds the files, makes sure that they hold the same model, and hands them to
+ * io, which decides from which copy a read is made.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -205,24 +205,63 @@ static uint64_t model_bytes(const struct pst_engine *e)
 	return sum;
 }
 
+/* Which of the model's files does a directory hold?  All of them are asked for
+ * when it holds none, so that the first one's absence is told.
+ */
+static bool holds(const struct pst_engine *e, const char *mirror, uint32_t i)
+{
+	char *path = mirror_path(e, mirror, i, NULL);
+	bool there = path && (!access(path, F_OK) || errno != ENOENT);
+
+	free(path);
+	return there;
+}
+
+static uint32_t count_held(const struct pst_engine *e, const char *mirror)
+{
+	uint32_t nr = 0;
+
+	for (uint32_t i = 0; i < pst_gguf_nr_files(e->gguf); i++)
+		nr += holds(e, mirror, i);
+	return nr;
+}
+
+static int add_file(struct pst_engine *e, const char *mirror, uint32_t i,
+		    struct pst_diag *diag)
+{
+	const struct pst_gguf_file *f = pst_gguf_file(e->gguf, i);
+	double share = (double)f->size_bytes / (double)model_bytes(e);
+	char *path = mirror_path(e, mirror, i, diag);
+	int rc;
+
+	if (!path)
+		return diag && diag->err ? diag->err : -EBADMSG;
+	rc = check_mirror(f, path,
+			  PST_MAX((uint32_t)(SAMPLES * share), SAMPLES_MIN),
+			  diag);
+	if (!rc)
+		rc = pst_io_add_copy(e->io, i, path, diag);
+	free(path);
+	return rc;
+}
+
 static int add_mirror(struct pst_engine *e, const char *mirror,
 		      struct pst_diag *diag)
 {
-	double all = (double)model_bytes(e);
+	uint32_t nr = pst_gguf_nr_files(e->gguf), held;
+	struct stat st;
+	bool some = nr > 1 && !stat(mirror, &st) && S_ISDIR(st.st_mode);
 	int rc = 0;
 
-	for (uint32_t i = 0; !rc && i < pst_gguf_nr_files(e->gguf); i++) {
-		const struct pst_gguf_file *f = pst_gguf_file(e->gguf, i);
-		uint32_t nr = (uint32_t)(SAMPLES * (double)f->size_bytes / all);
-		char *path = mirror_path(e, mirror, i, diag);
-
-		if (!path)
-			return diag && diag->err ? diag->err : -EBADMSG;
-		rc = check_mirror(f, path, PST_MAX(nr, SAMPLES_MIN), diag);
-		if (!rc)
-			rc = pst_io_add_copy(e->io, i, path, diag);
-		free(path);
-	}
+	held = some ? count_held(e, mirror) : nr;
+	some = held && held < nr;
+	for (uint32_t i = 0; !rc && i < nr; i++)
+		if (!some || holds(e, mirror, i))
+			rc = add_file(e, mirror, i, diag);
+	if (!rc && some)
+		pst_log(e->opts.log, PST_LOG_INFO,
+			"%s mirrors %u of the model's %u files", mirror, held,
+			nr);
 	return rc;
 }
 

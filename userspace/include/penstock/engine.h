@@ -112,8 +112,9 @@ enum pst_numa {
  * @cpu_mask: PST_CPU_* that kernels may use; @cpu_mask_set says it is given
  * @policy: name of the eviction policy, NULL for the default
  * @prefetch: which experts are read before they are wanted
- * @mirrors: [nr_mirrors] full copies of the model, on other drives: a file, the
- *	first part of a split model, or a directory with files of the same names
+ * @mirrors: [nr_mirrors] copies of the model, on other drives: a file, the first
+ *	part of a split model, or a directory with files of the same names, of
+ *	a split model also with some of them only
  * @no_governor: keep the expert cache's size, whatever happens to memory
  * @warm_dir: state directory from which the expert cache is filled at the
  *	opening and to which it is noted at the close; NULL for neither
