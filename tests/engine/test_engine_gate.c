@@ -44,6 +44,32 @@ static void both_states_are_tried_before_a_judgement(void **state)
 	assert_true(g.windows[0] >= 4 && g.windows[1] >= 4);
 }
 
+/* Four windows are enough; the four behind them take the faster state. */
+static void what_is_clear_is_judged_early(void **state)
+{
+	struct pst_gate better = { 0 }, worse = { 0 }, close = { 0 };
+
+	assert_int_equal(live(&better, 32, 80, 100), 8 + 16);
+	assert_int_equal(live(&worse, 32, 100, 80), 8);
+	assert_int_equal(live(&close, 32, 97, 100), 16);
+}
+
+/* Each window faster than the one before: nothing can be told from that. */
+static void a_trend_is_not_clear(void **state)
+{
+	struct pst_gate g = { 0 };
+	uint64_t ns = 1000000;
+
+	for (uint32_t i = 0; i < 32; i++) {
+		assert_false(g.judged);
+		pst_gate_ask(&g);
+		pst_gate_tell(&g, ns);
+		if (i % PST_GATE_WINDOW == PST_GATE_WINDOW - 1)
+			ns -= ns / 8;
+	}
+	assert_true(g.judged);
+}
+
 static void what_pays_stays(void **state)
 {
 	struct pst_gate g = { 0 };
@@ -105,6 +131,8 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(it_starts_on),
 		cmocka_unit_test(both_states_are_tried_before_a_judgement),
+		cmocka_unit_test(what_is_clear_is_judged_early),
+		cmocka_unit_test(a_trend_is_not_clear),
 		cmocka_unit_test(what_pays_stays),
 		cmocka_unit_test(what_does_not_pay_goes),
 		cmocka_unit_test(what_makes_no_difference_stays_on),

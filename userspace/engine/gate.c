@@ -6,8 +6,12 @@
  */
 #include "gate.h"
 
-/* Windows of each state before the first judgement. */
+/* Windows of each state before the first judgement; fewer do where every one of
+ * a state is faster than every one of the other, and by a good share.
+ */
 #define FIRST_WINDOWS 4
+#define CLEAR_WINDOWS 2
+#define CLEAR_SHARE   0.05
 /* Windows in the better state between two trials of the other. */
 #define QUIET_WINDOWS 16
 /* Weight of a new window in the means. */
@@ -20,9 +24,20 @@ bool pst_gate_ask(const struct pst_gate *g)
 	return g->off == g->trial;
 }
 
+static bool clear(const struct pst_gate *g)
+{
+	double most = 1.0 - CLEAR_SHARE;
+
+	return g->most_ns[0] < g->least_ns[1] * most ||
+	       g->most_ns[1] < g->least_ns[0] * most;
+}
+
 static bool first_round(const struct pst_gate *g)
 {
-	return g->windows[0] < FIRST_WINDOWS || g->windows[1] < FIRST_WINDOWS;
+	uint32_t nr = PST_MIN(g->windows[0], g->windows[1]);
+
+	return !g->judged && nr < FIRST_WINDOWS &&
+	       (nr < CLEAR_WINDOWS || !clear(g));
 }
 
 static void judge(struct pst_gate *g)
@@ -58,8 +73,11 @@ void pst_gate_tell(struct pst_gate *g, uint64_t ns)
 		return;
 	g->in_window = 0;
 	m = (double)pst_median_u64(g->window_ns, PST_GATE_WINDOW);
-	g->median_ns[with] +=
-		(g->windows[with] ? WEIGHT : 1.0) * (m - g->median_ns[with]);
+	if (!g->windows[with])
+		g->median_ns[with] = g->least_ns[with] = g->most_ns[with] = m;
+	g->median_ns[with] += WEIGHT * (m - g->median_ns[with]);
+	g->least_ns[with] = PST_MIN(g->least_ns[with], m);
+	g->most_ns[with] = PST_MAX(g->most_ns[with], m);
 	g->windows[with]++;
 	next_window(g);
 }

@@ -14,6 +14,7 @@
 /**
  * struct pst_gate - starts zeroed
  * @median_ns: decayed mean of the windows' medians, [0] without, [1] with
+ * @least_ns, @most_ns: of the windows' medians, likewise
  * @windows: how many went into each
  * @window_ns: of the present window
  * @in_window: how many of it are filled
@@ -24,6 +25,8 @@
  */
 struct pst_gate {
 	double median_ns[2];
+	double least_ns[2];
+	double most_ns[2];
 	uint32_t windows[2];
 	uint64_t window_ns[PST_GATE_WINDOW];
 	uint32_t in_window;
