@@ -20,6 +20,7 @@ static void fill_reference(struct pst_kernels *k)
 	pst_k_fill_vector_c(k);
 	pst_k_fill_rope_c(k);
 	pst_k_fill_attn_c(k);
+	pst_k_fill_recur_c(k);
 }
 
 void pst_kernels_init(struct pst_kernels *k, uint32_t cpu_mask)

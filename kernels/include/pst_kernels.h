@@ -130,6 +130,66 @@ struct pst_kattn {
 };
 
 /**
+ * struct pst_kdelta - the gated delta rule: one head, tokens in order
+ * @state: [dk][dv], S, changed in place
+ * @nr: tokens
+ * @dk: length of a key and query; @dv: of a value
+ * @q, @k: [dk], those of token t start t * @qk_stride further
+ * @v: [dv], t * @v_stride further
+ * @decay: one factor for all of S, or [dk] when @by_channel, t * @decay_stride
+ *	further
+ * @beta: one, t * @beta_stride further
+ * @out: [dv], t * @out_stride further
+ *
+ * For each token: S_ij *= decay_i; d_j = beta (v_j - sum_i S_ij k_i);
+ * S_ij += k_i d_j; out_j = sum_i S_ij q_i (Yang et al. 2024, Gated Delta
+ * Networks; by channel: Kimi Linear, 2025).
+ */
+struct pst_kdelta {
+	float *state;
+	uint32_t nr;
+	uint32_t dk;
+	uint32_t dv;
+	const float *q;
+	const float *k;
+	const float *v;
+	const float *decay;
+	const float *beta;
+	float *out;
+	size_t qk_stride;
+	size_t v_stride;
+	size_t decay_stride;
+	size_t beta_stride;
+	size_t out_stride;
+	bool by_channel;
+};
+
+/* Taps of a short convolution at most. */
+#define PST_K_MAX_TAPS 8
+
+/**
+ * struct pst_kconv - a short causal convolution along the tokens, then silu
+ * @w: [channels][taps], the last tap is that of the present token
+ * @taps: 1..PST_K_MAX_TAPS
+ * @x: rows of [channels], @stride apart; the first taps - 1 are those of the
+ *	tokens before
+ * @nr: tokens
+ * @y: rows of [channels], @y_stride apart; no part of @x
+ *
+ * y[t][c] = silu(sum over j of w[c][j] * x[t + j][c]).
+ */
+struct pst_kconv {
+	const float *w;
+	uint32_t taps;
+	uint32_t channels;
+	const float *x;
+	size_t stride;
+	uint32_t nr;
+	float *y;
+	size_t y_stride;
+};
+
+/**
  * struct pst_ktype_ops - what the table knows of one tensor type
  * @block_elems: weights in a block, 0 when the type is not supported
  * @block_bytes: bytes of a block
@@ -154,6 +214,7 @@ struct pst_ktype_ops {
  *	d is 0
  * @rms_norm: y = x * w / sqrt(mean(x^2) + eps); y may be x; w may be NULL (1)
  * @swiglu: y = silu(g) * u, silu(g) = g / (1 + exp(-g)); y may be g
+ * @gate: y = u / (1 + exp(-g)); y may be g or u
  * @add: y += x
  * @axpy: y += a * x
  * @softmax: in place, the maximum subtracted first
@@ -163,6 +224,8 @@ struct pst_ktype_ops {
  * @f32_to_f16: round to nearest even, y unaligned
  * @attn_f32: attention over F32 keys and values
  * @attn_f16: attention over F16 keys and values
+ * @delta: the gated delta rule
+ * @conv: a short convolution
  */
 struct pst_kernels {
 	const char *name;
@@ -172,6 +235,7 @@ struct pst_kernels {
 	void (*rms_norm)(float *y, const float *x, const float *w, uint32_t n,
 			 float eps);
 	void (*swiglu)(float *y, const float *g, const float *u, uint32_t n);
+	void (*gate)(float *y, const float *g, const float *u, uint32_t n);
 	void (*add)(float *y, const float *x, uint32_t n);
 	void (*axpy)(float *y, float a, const float *x, uint32_t n);
 	void (*softmax)(float *x, uint32_t n);
@@ -180,6 +244,8 @@ struct pst_kernels {
 	void (*f32_to_f16)(uint16_t *y, const float *x, uint32_t n);
 	void (*attn_f32)(const struct pst_kattn *a);
 	void (*attn_f16)(const struct pst_kattn *a);
+	void (*delta)(const struct pst_kdelta *d);
+	void (*conv)(const struct pst_kconv *c);
 };
 
 /* CPU mask: what the table may use. */

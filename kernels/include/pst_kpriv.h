@@ -176,6 +176,7 @@ void pst_k_fill_quantize_c(struct pst_kernels *k);
 void pst_k_fill_vector_c(struct pst_kernels *k);
 void pst_k_fill_rope_c(struct pst_kernels *k);
 void pst_k_fill_attn_c(struct pst_kernels *k);
+void pst_k_fill_recur_c(struct pst_kernels *k);
 
 /**
  * pst_k_overlay_isa() - what this build has for the sets in a mask

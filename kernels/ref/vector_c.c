@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
 /*
- * Operations on one row of floats: rms_norm, swiglu, add, axpy, softmax.  Sums
+ * Operations on one row of floats: rms_norm, swiglu, gate, add, axpy, softmax.  Sums
  * and exponentials are taken in double.  No alignment; any n.
  */
 #include <math.h>
@@ -30,6 +30,14 @@ static void pst_k_swiglu_c(float *y, const float *g, const float *u, uint32_t n)
 
 		y[i] = (float)(v / (1.0 + exp(-v)) * (double)u[i]);
 	}
+}
+
+static void pst_k_gate_c(float *y, const float *g, const float *u, uint32_t n)
+{
+	uint32_t i;
+
+	for (i = 0; i < n; i++)
+		y[i] = (float)((double)u[i] / (1.0 + exp(-(double)g[i])));
 }
 
 static void pst_k_add_c(float *y, const float *x, uint32_t n)
@@ -70,6 +78,7 @@ void pst_k_fill_vector_c(struct pst_kernels *k)
 {
 	k->rms_norm = pst_k_rms_norm_c;
 	k->swiglu = pst_k_swiglu_c;
+	k->gate = pst_k_gate_c;
 	k->add = pst_k_add_c;
 	k->axpy = pst_k_axpy_c;
 	k->softmax = pst_k_softmax_c;

@@ -16,4 +16,5 @@ void pst_k_overlay_avx2(struct pst_kernels *k)
 	pst_k_fill_quantize_avx2(k);
 	pst_k_fill_rope_avx2(k);
 	pst_k_fill_attn_avx2(k);
+	pst_k_fill_recur_avx2(k);
 }

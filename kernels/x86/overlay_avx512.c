@@ -16,4 +16,5 @@ void pst_k_overlay_avx512(struct pst_kernels *k)
 	pst_k_fill_quantize_avx512(k);
 	pst_k_fill_rope_avx512(k);
 	pst_k_fill_attn_avx512(k);
+	pst_k_fill_recur_avx512(k);
 }

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT
 /*
- * Operations on one row of floats, AVX2: rms_norm, swiglu, add, axpy, softmax.
- * No alignment, any n, nothing read or written past it.  add is exact; axpy
+ * Operations on one row of floats, AVX2: rms_norm, swiglu, gate, add, axpy,
+ * softmax.  No alignment, any n, nothing read or written past it.  add is exact; axpy
  * differs from the reference by the fused rounding; the others by a few ulp of
  * each value.
  */
@@ -70,6 +70,23 @@ static void pst_k_swiglu_avx2(float *y, const float *g, const float *u,
 	}
 }
 
+static void pst_k_gate_avx2(float *y, const float *g, const float *u,
+			    uint32_t n)
+{
+	const __m256 one = _mm256_set1_ps(1.0f);
+	uint32_t i;
+
+	for (i = 0; i < n; i += 8) {
+		__m256i k = first_lanes(n - i);
+		__m256 v = _mm256_maskload_ps(g + i, k);
+		__m256 e = exp8(_mm256_sub_ps(_mm256_setzero_ps(), v));
+
+		v = _mm256_div_ps(_mm256_maskload_ps(u + i, k),
+				  _mm256_add_ps(one, e));
+		_mm256_maskstore_ps(y + i, k, v);
+	}
+}
+
 static void pst_k_add_avx2(float *y, const float *x, uint32_t n)
 {
 	uint32_t i;
@@ -117,6 +134,7 @@ void pst_k_fill_vector_avx2(struct pst_kernels *k)
 {
 	k->rms_norm = pst_k_rms_norm_avx2;
 	k->swiglu = pst_k_swiglu_avx2;
+	k->gate = pst_k_gate_avx2;
 	k->add = pst_k_add_avx2;
 	k->axpy = pst_k_axpy_avx2;
 	k->softmax = pst_k_softmax_avx2;

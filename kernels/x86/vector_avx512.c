@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT
 /*
- * Operations on one row of floats, AVX-512: rms_norm, swiglu, add, axpy,
- * softmax.  No alignment, any n, nothing read or written past it.  add is
+ * Operations on one row of floats, AVX-512: rms_norm, swiglu, gate, add,
+ * axpy, softmax.  No alignment, any n, nothing read or written past it.  add is
  * exact; axpy differs from the reference by the fused rounding; the others by
  * a few ulp of each value.
  */
@@ -70,6 +70,23 @@ static void pst_k_swiglu_avx512(float *y, const float *g, const float *u,
 	}
 }
 
+static void pst_k_gate_avx512(float *y, const float *g, const float *u,
+			      uint32_t n)
+{
+	const __m512 one = _mm512_set1_ps(1.0f);
+	uint32_t i;
+
+	for (i = 0; i < n; i += 16) {
+		__mmask16 k = first_lanes(n - i);
+		__m512 v = _mm512_maskz_loadu_ps(k, g + i);
+		__m512 e = exp512(_mm512_sub_ps(_mm512_setzero_ps(), v));
+
+		v = _mm512_div_ps(_mm512_maskz_loadu_ps(k, u + i),
+				  _mm512_add_ps(one, e));
+		_mm512_mask_storeu_ps(y + i, k, v);
+	}
+}
+
 static void pst_k_add_avx512(float *y, const float *x, uint32_t n)
 {
 	uint32_t i;
@@ -117,6 +134,7 @@ void pst_k_fill_vector_avx512(struct pst_kernels *k)
 {
 	k->rms_norm = pst_k_rms_norm_avx512;
 	k->swiglu = pst_k_swiglu_avx512;
+	k->gate = pst_k_gate_avx512;
 	k->add = pst_k_add_avx512;
 	k->axpy = pst_k_axpy_avx512;
 	k->softmax = pst_k_softmax_avx512;

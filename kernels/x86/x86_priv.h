@@ -20,6 +20,7 @@ void pst_k_fill_vector_avx512(struct pst_kernels *k);
 void pst_k_fill_quantize_avx512(struct pst_kernels *k);
 void pst_k_fill_rope_avx512(struct pst_kernels *k);
 void pst_k_fill_attn_avx512(struct pst_kernels *k);
+void pst_k_fill_recur_avx512(struct pst_kernels *k);
 
 void pst_k_fill_mul_q32_avx2(struct pst_kernels *k);
 void pst_k_fill_mul_k_avx2(struct pst_kernels *k);
@@ -30,5 +31,6 @@ void pst_k_fill_vector_avx2(struct pst_kernels *k);
 void pst_k_fill_quantize_avx2(struct pst_kernels *k);
 void pst_k_fill_rope_avx2(struct pst_kernels *k);
 void pst_k_fill_attn_avx2(struct pst_kernels *k);
+void pst_k_fill_recur_avx2(struct pst_kernels *k);
 
 #endif

@@ -240,5 +240,6 @@ int main(int argc, char **argv)
 	failed |= kcheck_mul_tests();
 	failed |= kcheck_vector_tests();
 	failed |= kcheck_attn_tests();
+	failed |= kcheck_recur_tests();
 	return failed ? 1 : 0;
 }

@@ -84,6 +84,7 @@ size_t kcheck_all_tables(struct pst_kernels tables[KTEST_NR_MASKS]);
 int kcheck_mul_tests(void);
 int kcheck_vector_tests(void);
 int kcheck_attn_tests(void);
+int kcheck_recur_tests(void);
 
 /**
  * kcheck_bench() - time the products and print a table

@@ -123,6 +123,31 @@ static void swiglu_is_right_to_a_few_ulp(void **state)
 	at_every_length(check_swiglu, 1);
 }
 
+static void check_gate(struct setup *s, uint32_t n)
+{
+	size_t m;
+	uint32_t i;
+
+	for (i = 0; i < n; i += 5)
+		s->x[i] *= 40;
+	for (m = 0; m < s->nr_tables; m++) {
+		s->ref.gate(s->want, s->x, s->z, n);
+		memcpy(s->y, s->z, n * sizeof(float));
+		s->tables[m].gate(s->y, s->x, s->y, n);
+		for (i = 0; i < n; i++)
+			expect(s->y[i], s->want[i],
+			       8 * KCHECK_U * fabs((double)s->want[i]) +
+				       1e-35 * fabs((double)s->z[i]),
+			       s->tables[m].name, i);
+	}
+}
+
+static void gate_is_right_to_a_few_ulp(void **state)
+{
+	(void)state;
+	at_every_length(check_gate, 1);
+}
+
 static void check_add(struct setup *s, uint32_t n)
 {
 	size_t m;
@@ -369,6 +394,7 @@ int kcheck_vector_tests(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(rms_norm_works_in_place_and_without_weights),
 		cmocka_unit_test(swiglu_is_right_to_a_few_ulp),
+		cmocka_unit_test(gate_is_right_to_a_few_ulp),
 		cmocka_unit_test(add_is_exact_and_axpy_nearly),
 		cmocka_unit_test(softmax_takes_masked_positions),
 		cmocka_unit_test(both_rotations_are_those_of_the_reference),
