@@ -25,7 +25,9 @@ static const struct {
 	{ "gpt-oss", true },	 { "phi3", false },    { "phimoe", true },
 	{ "hunyuan-moe", true }, { "llama4", true },   { "gemma3", false },
 	{ "gemma4", false },	 { "gemma4", true },   { "deepseek2", true },
-	{ "deepseek32", true },	 { "glm-dsa", true },  { "minimax-m3", true }
+	{ "deepseek32", true },	 { "glm-dsa", true },  { "minimax-m3", true },
+	{ "qwen3next", true },	 { "qwen35", false },  { "qwen35moe", true },
+	{ "kimi-linear", true }
 };
 
 #define NR_FAMILIES PST_ARRAY_SIZE(families)

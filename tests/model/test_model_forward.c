@@ -199,9 +199,8 @@ static void only_the_logits_asked_for_are_given(void **state)
 }
 
 /* A read that fails: the sequence is as before; then all works again. */
-static void a_failed_pass_leaves_the_sequence_alone(void **state)
+static void fail_passes(const char *path)
 {
-	char *path = mbed_data(models[0]);
 	struct mbed_args args = { .path = path,
 				  .n_ctx = 64,
 				  .n_batch = 10,
@@ -240,7 +239,24 @@ static void a_failed_pass_leaves_the_sequence_alone(void **state)
 	assert_true(failed >= 10);
 	free(got);
 	free(want);
+}
+
+static void a_failed_pass_leaves_the_sequence_alone(void **state)
+{
+	static const char *const with_state[] = { "qwen3next", "kimi-linear" };
+	char *path = mbed_data(models[0]);
+
+	fail_passes(path);
 	free(path);
+	for (size_t i = 0; i < PST_ARRAY_SIZE(with_state); i++) {
+		struct tiny_model tm;
+
+		tm_init(&tm, with_state[i], true);
+		path = mbed_write(&tm);
+		fail_passes(path);
+		unlink(path);
+		free(path);
+	}
 }
 
 /* The model with tensors aligned to @align; below four, the vectors still are
@@ -283,7 +299,9 @@ static void any_alignment_of_the_file_gives_the_same_bits(void **state)
 		      { "hunyuan-moe", true }, { "llama4", true },
 		      { "gemma3", false },     { "gemma4", false },
 		      { "gemma4", true },      { "deepseek2", true },
-		      { "glm-dsa", true },     { "minimax-m3", true } };
+		      { "glm-dsa", true },     { "minimax-m3", true },
+		      { "qwen3next", true },   { "qwen35", false },
+		      { "qwen35moe", true },   { "kimi-linear", true } };
 	static const uint32_t masks[] = { 0, ALL_CPU };
 
 	for (size_t a = 0; a < 2 * PST_ARRAY_SIZE(archs); a++) {
@@ -565,6 +583,113 @@ static void truncating_never_looks_at_what_is_gone(void **state)
 	free(got);
 }
 
+static const char *const recurrent[] = { "qwen3next", "qwen35", "qwen35moe",
+					 "kimi-linear" };
+
+static void tm_recurrent(struct tiny_model *tm, size_t i)
+{
+	tm_init(tm, recurrent[i], strcmp(recurrent[i], "qwen35"));
+}
+
+/* A state goes from token to token: chunks of any length give its bits. */
+static void a_recurrent_block_does_not_see_the_batch(void **state)
+{
+	static const uint32_t batches[] = { 1, 2, 3, 8, 17, NR_TOKENS };
+
+	for (size_t a = 0; a < 4 * PST_ARRAY_SIZE(recurrent); a++) {
+		struct mbed_args args = { .n_ctx = 64,
+					  .n_batch = NR_TOKENS,
+					  .threads = 1,
+					  .nr_slots = 16,
+					  .cpu_mask = a & 1 ? ALL_CPU : 0,
+					  .kv = a & 2 ? PST_KV_F16
+						      : PST_KV_F32 };
+		struct tiny_model tm;
+		uint32_t n_vocab;
+		float *want;
+		char *path;
+
+		tm_recurrent(&tm, a / 4);
+		path = mbed_write(&tm);
+		args.path = path;
+		want = eval(&args, &n_vocab);
+		for (size_t i = 0; i < PST_ARRAY_SIZE(batches); i++) {
+			args.n_batch = batches[i];
+			args.threads = 1 + (uint32_t)i % 3;
+			args.nr_slots = i & 1 ? 0 : 9;
+			check_bits(&args, want);
+		}
+		unlink(path);
+		free(want);
+		free(path);
+	}
+}
+
+/* One pass without logits, with a place to come back to. */
+static int eval_kept(struct mbed *b, const int32_t *tokens, uint32_t n,
+		     uint32_t keep)
+{
+	uint32_t seen[2] = { 0, 0 };
+	struct pst_fwd_pass pass = { .kv = &b->kv,
+				     .tokens = tokens,
+				     .n = n,
+				     .first_logits = n,
+				     .keep = keep,
+				     .logits = count_logits,
+				     .ctx = seen };
+
+	return pst_fwd_run(b->f, &pass, NULL);
+}
+
+/* Back to where the state was kept, and to nothing from before that. */
+static void a_recurrent_sequence_is_taken_back_to_what_was_kept(void **state)
+{
+	struct mbed_args args = { .n_ctx = 64,
+				  .n_batch = NR_TOKENS,
+				  .threads = 2,
+				  .nr_slots = 16,
+				  .cpu_mask = ALL_CPU,
+				  .kv = PST_KV_F32 };
+	int32_t tokens[NR_TOKENS];
+
+	for (size_t a = 0; a < PST_ARRAY_SIZE(recurrent); a++) {
+		struct tiny_model tm;
+		uint32_t n_vocab, at;
+		float *want, *got;
+		struct mbed b;
+		char *path;
+
+		tm_recurrent(&tm, a);
+		path = mbed_write(&tm);
+		args.path = path;
+		want = eval(&args, &n_vocab);
+		got = calloc((size_t)NR_TOKENS * n_vocab, sizeof(*got));
+		make_tokens(n_vocab, tokens);
+		mbed_open(&b, &args);
+		assert_int_equal(eval_kept(&b, tokens, 30, 13), 0);
+		assert_int_equal(mbed_eval(&b, tokens, 5, 1, got), 0);
+		/* The last token can always be taken back. */
+		assert_int_equal(pst_kv_truncate(&b.kv, 34), 34);
+		at = pst_kv_truncate(&b.kv, 20);
+		assert_int_equal(at, 13);
+		assert_int_equal(mbed_eval(&b, tokens + at, NR_TOKENS - at, 4,
+					   got + (size_t)at * n_vocab),
+				 0);
+		assert_memory_equal(got + (size_t)at * n_vocab,
+				    want + (size_t)at * n_vocab,
+				    (NR_TOKENS - at) * n_vocab * sizeof(*got));
+		assert_int_equal(pst_kv_truncate(&b.kv, 12), 0);
+		assert_int_equal(mbed_eval(&b, tokens, NR_TOKENS, 9, got), 0);
+		assert_memory_equal(got, want,
+				    NR_TOKENS * n_vocab * sizeof(*got));
+		mbed_close(&b);
+		unlink(path);
+		free(path);
+		free(want);
+		free(got);
+	}
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -580,6 +705,9 @@ int main(void)
 		cmocka_unit_test(enough_runs_are_all_of_them),
 		cmocka_unit_test(truncating_never_looks_at_what_is_gone),
 		cmocka_unit_test(kv_memory_is_refused_when_it_overflows),
+		cmocka_unit_test(a_recurrent_block_does_not_see_the_batch),
+		cmocka_unit_test(
+			a_recurrent_sequence_is_taken_back_to_what_was_kept),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

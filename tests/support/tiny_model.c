@@ -158,15 +158,28 @@ static void add_dense(struct tiny_model *m, uint32_t l)
 	BLOCK(m, l, "ffn_down.weight", TM_FF, TM_EMBD, 1);
 }
 
+/* Families whose first block is a gated delta net, the second attends. */
+static bool is_gdn(const struct tiny_model *m)
+{
+	return is(m, "qwen3next") || is(m, "qwen35") || is(m, "qwen35moe");
+}
+
+static void add_shexp(struct tiny_model *m, uint32_t l)
+{
+	BLOCK(m, l, "ffn_gate_shexp.weight", TM_EMBD, TM_FF_EXP, 1);
+	BLOCK(m, l, "ffn_up_shexp.weight", TM_EMBD, TM_FF_EXP, 1);
+	BLOCK(m, l, "ffn_down_shexp.weight", TM_FF_EXP, TM_EMBD, 1);
+}
+
 /* What stands beside the routed experts. */
 static void add_shared(struct tiny_model *m, uint32_t l)
 {
+	if (is_gdn(m))
+		BLOCK(m, l, "ffn_gate_inp_shexp.weight", TM_EMBD, 1, 1);
 	if (is(m, "minimax-m3"))
 		BLOCK(m, l, "exp_probs_b.bias", TM_EXPERTS, 1, 1);
-	if (is(m, "llama4") || is(m, "minimax-m3")) {
-		BLOCK(m, l, "ffn_gate_shexp.weight", TM_EMBD, TM_FF_EXP, 1);
-		BLOCK(m, l, "ffn_up_shexp.weight", TM_EMBD, TM_FF_EXP, 1);
-		BLOCK(m, l, "ffn_down_shexp.weight", TM_FF_EXP, TM_EMBD, 1);
+	if (is(m, "llama4") || is(m, "minimax-m3") || is_gdn(m)) {
+		add_shexp(m, l);
 	} else if (is(m, "gemma4")) {
 		add_dense(m, l);
 		BLOCK(m, l, "ffn_gate_inp.scale", TM_EMBD, 1, 1);
@@ -195,8 +208,8 @@ static void add_token_input(struct tiny_model *m)
 static void add_ffn(struct tiny_model *m, uint32_t l, bool moe)
 {
 	BLOCK(m, l,
-	      is(m, "gpt-oss") ? "post_attention_norm.weight"
-			       : "ffn_norm.weight",
+	      is(m, "gpt-oss") || is_gdn(m) ? "post_attention_norm.weight"
+					    : "ffn_norm.weight",
 	      TM_EMBD, 1, 1);
 	if (!strncmp(m->arch, "gemma", 5))
 		BLOCK(m, l, "post_ffw_norm.weight", TM_EMBD, 1, 1);
@@ -224,19 +237,22 @@ static bool is_indexed(const struct tiny_model *m)
 /* Latent attention, and the shared expert that comes with it. */
 static void add_mla(struct tiny_model *m, uint32_t l)
 {
+	uint64_t nr_q = TM_HEADS * (TM_NOPE + TM_ROPE);
+
 	BLOCK(m, l, "attn_norm.weight", TM_EMBD, 1, 1);
-	BLOCK(m, l, "attn_q_a.weight", TM_EMBD, TM_Q_RANK, 1);
-	BLOCK(m, l, "attn_q_a_norm.weight", TM_Q_RANK, 1, 1);
-	BLOCK(m, l, "attn_q_b.weight", TM_Q_RANK,
-	      TM_HEADS * (TM_NOPE + TM_ROPE), 1);
+	if (is(m, "kimi-linear")) {
+		BLOCK(m, l, "attn_q.weight", TM_EMBD, nr_q, 1);
+	} else {
+		BLOCK(m, l, "attn_q_a.weight", TM_EMBD, TM_Q_RANK, 1);
+		BLOCK(m, l, "attn_q_a_norm.weight", TM_Q_RANK, 1, 1);
+		BLOCK(m, l, "attn_q_b.weight", TM_Q_RANK, nr_q, 1);
+	}
 	BLOCK(m, l, "attn_kv_a_mqa.weight", TM_EMBD, TM_KV_RANK + TM_ROPE, 1);
 	BLOCK(m, l, "attn_kv_a_norm.weight", TM_KV_RANK, 1, 1);
 	BLOCK(m, l, "attn_k_b.weight", TM_NOPE, TM_KV_RANK, TM_HEADS);
 	BLOCK(m, l, "attn_v_b.weight", TM_KV_RANK, TM_HD, TM_HEADS);
 	BLOCK(m, l, "attn_output.weight", TM_HEADS * TM_HD, TM_EMBD, 1);
-	BLOCK(m, l, "ffn_gate_shexp.weight", TM_EMBD, TM_FF_EXP, 1);
-	BLOCK(m, l, "ffn_up_shexp.weight", TM_EMBD, TM_FF_EXP, 1);
-	BLOCK(m, l, "ffn_down_shexp.weight", TM_FF_EXP, TM_EMBD, 1);
+	add_shexp(m, l);
 	if (!is_indexed(m))
 		return;
 	BLOCK(m, l, "indexer.attn_q_b.weight", TM_Q_RANK, 2 * TM_INDEX_HD, 1);
@@ -286,16 +302,94 @@ static void run_keys(struct tiny_model *m)
 	tm_u32(m, "attention.indexer.local_blocks", 1);
 }
 
+static void add_gdn(struct tiny_model *m, uint32_t l)
+{
+	uint64_t nr_v = TM_DELTA_HEADS * TM_DELTA_HD_V;
+	uint64_t channels = 2 * TM_DELTA_HEADS_K * TM_HD + nr_v;
+
+	BLOCK(m, l, "attn_norm.weight", TM_EMBD, 1, 1);
+	BLOCK(m, l, "attn_qkv.weight", TM_EMBD, channels, 1);
+	BLOCK(m, l, "attn_gate.weight", TM_EMBD, nr_v, 1);
+	BLOCK(m, l, "ssm_conv1d.weight", TM_TAPS, channels, 1);
+	if (is(m, "qwen3next")) {
+		BLOCK(m, l, "ssm_ba.weight", TM_EMBD, 2 * TM_DELTA_HEADS, 1);
+	} else {
+		BLOCK(m, l, "ssm_beta.weight", TM_EMBD, TM_DELTA_HEADS, 1);
+		BLOCK(m, l, "ssm_alpha.weight", TM_EMBD, TM_DELTA_HEADS, 1);
+	}
+	BLOCK(m, l, "ssm_a", TM_DELTA_HEADS, 1, 1);
+	BLOCK(m, l, "ssm_dt.bias", TM_DELTA_HEADS, 1, 1);
+	BLOCK(m, l, "ssm_norm.weight", TM_DELTA_HD_V, 1, 1);
+	BLOCK(m, l, "ssm_out.weight", nr_v, TM_EMBD, 1);
+}
+
+static void gdn_keys(struct tiny_model *m, bool moe)
+{
+	tm_u32(m, "full_attention_interval", 2);
+	tm_u32(m, "attention.key_length", TM_HD);
+	tm_u32(m, "attention.value_length", TM_HD);
+	tm_u32(m, "rope.dimension_count", TM_HD / 2);
+	tm_u32(m, "ssm.conv_kernel", TM_TAPS);
+	tm_u32(m, "ssm.state_size", TM_HD);
+	tm_u32(m, "ssm.group_count", TM_DELTA_HEADS_K);
+	tm_u32(m, "ssm.time_step_rank", TM_DELTA_HEADS);
+	tm_u32(m, "ssm.inner_size", TM_DELTA_HEADS * TM_DELTA_HD_V);
+	if (moe)
+		tm_u32(m, "expert_shared_feed_forward_length", TM_FF_EXP);
+}
+
+static void add_kda(struct tiny_model *m, uint32_t l)
+{
+	static const char *const convs[] = { "ssm_conv1d_q.weight",
+					     "ssm_conv1d_k.weight",
+					     "ssm_conv1d_v.weight" };
+	uint64_t n = TM_HEADS * TM_HD;
+
+	BLOCK(m, l, "attn_norm.weight", TM_EMBD, 1, 1);
+	BLOCK(m, l, "attn_q.weight", TM_EMBD, n, 1);
+	BLOCK(m, l, "attn_k.weight", TM_EMBD, n, 1);
+	BLOCK(m, l, "attn_v.weight", TM_EMBD, n, 1);
+	for (int i = 0; i < 3; i++)
+		BLOCK(m, l, convs[i], TM_TAPS, 1, n);
+	BLOCK(m, l, "ssm_f_a.weight", TM_EMBD, TM_HD, 1);
+	BLOCK(m, l, "ssm_f_b.weight", TM_HD, n, 1);
+	BLOCK(m, l, "ssm_g_a.weight", TM_EMBD, TM_HD, 1);
+	BLOCK(m, l, "ssm_g_b.weight", TM_HD, n, 1);
+	BLOCK(m, l, "ssm_beta.weight", TM_EMBD, TM_HEADS, 1);
+	BLOCK(m, l, "ssm_a", 1, TM_HEADS, 1);
+	BLOCK(m, l, "ssm_dt.bias", n, 1, 1);
+	BLOCK(m, l, "ssm_norm.weight", TM_HD, 1, 1);
+	BLOCK(m, l, "attn_output.weight", n, TM_EMBD, 1);
+	add_shexp(m, l);
+}
+
+static void kimi_keys(struct tiny_model *m)
+{
+	mla_keys(m);
+	tm_drop(m, "attention.q_lora_rank");
+	tm_flags(m, "attention.head_count_kv", "01");
+	tm_u32(m, "ssm.conv_kernel", TM_TAPS);
+	tm_u32(m, "kda.head_dim", TM_HD);
+}
+
 static void add_attention(struct tiny_model *m, uint32_t l)
 {
 	uint64_t nq = TM_HEADS * TM_HD, nk = TM_HEADS_KV * TM_HD;
 
-	if (is_mla(m)) {
+	if (is_gdn(m) && !l) {
+		add_gdn(m, l);
+		return;
+	}
+	if (is(m, "kimi-linear") && !l) {
+		add_kda(m, l);
+		return;
+	}
+	if (is_mla(m) || is(m, "kimi-linear")) {
 		add_mla(m, l);
 		return;
 	}
 	BLOCK(m, l, "attn_norm.weight", TM_EMBD, 1, 1);
-	BLOCK(m, l, "attn_q.weight", TM_EMBD, nq, 1);
+	BLOCK(m, l, "attn_q.weight", TM_EMBD, is_gdn(m) ? 2 * nq : nq, 1);
 	BLOCK(m, l, "attn_k.weight", TM_EMBD, nk, 1);
 	/* Gemma 4 takes its keys where there are no values. */
 	if (!is(m, "gemma4"))
@@ -346,6 +440,10 @@ void tm_init(struct tiny_model *m, const char *arch, bool moe)
 		mla_keys(m);
 	if (is(m, "minimax-m3"))
 		run_keys(m);
+	if (is_gdn(m))
+		gdn_keys(m, moe);
+	if (is(m, "kimi-linear"))
+		kimi_keys(m);
 	if (is(m, "gemma4"))
 		tm_array(m, "attention.sliding_window_pattern", PST_GGUF_U32,
 			 TM_LAYERS, 1);
@@ -422,11 +520,19 @@ static void put_vocab(struct gguf_builder *b)
 	gb_i32s(b, "tokenizer.ggml.token_type", types, TM_VOCAB);
 }
 
-/* F32 weights of about 1/sqrt(n_in); norms near 1. */
+static bool ends_in(const char *s, const char *end)
+{
+	size_t len = strlen(s), nr = strlen(end);
+
+	return len >= nr && !strcmp(s + len - nr, end);
+}
+
+/* F32 weights of about 1/sqrt(n_in); norms near 1; what decays is negative. */
 static void fill_f32(const struct tiny_model *m, const struct tm_tensor *t,
 		     uint64_t *rng, uint8_t *out, uint64_t nr)
 {
 	bool norm = strstr(t->name, "norm") != NULL;
+	bool decay = ends_in(t->name, ".ssm_a");
 	bool zero = m->zero_router && strstr(t->name, "ffn_gate_inp");
 
 	for (uint64_t i = 0; i < nr; i++) {
@@ -435,6 +541,8 @@ static void fill_f32(const struct tiny_model *m, const struct tm_tensor *t,
 
 		if (zero)
 			v = 0.0f;
+		if (decay)
+			v = -1.0f - v;
 		memcpy(out + i * sizeof(v), &v, sizeof(v));
 	}
 }
@@ -459,6 +567,13 @@ static void put_tensor(const struct tiny_model *m, struct gguf_builder *b,
 	free(bytes);
 }
 
+/* What is read as floats, not multiplied as a matrix. */
+static bool is_numbers(const struct tm_tensor *t)
+{
+	return t->nr_dims == 1 || strstr(t->name, ".ssm_conv1d") ||
+	       ends_in(t->name, ".ssm_a");
+}
+
 /* The weights depend on the seed and the tensor, not on the order. */
 static void put_tensors(const struct tiny_model *m, struct gguf_builder *b)
 {
@@ -467,7 +582,7 @@ static void put_tensors(const struct tiny_model *m, struct gguf_builder *b)
 			const struct tm_tensor *t = &m->tensors[i];
 			uint64_t rng = m->seed + i;
 			bool now = !m->vectors_first ||
-				   (pass == 0) == (t->nr_dims == 1);
+				   (pass == 0) == is_numbers(t);
 
 			if (now && pass != 1)
 				put_tensor(m, b, t, &rng);

@@ -69,7 +69,12 @@ enum {
 	TM_NOPE = 12,
 	TM_ROPE = 8,
 	TM_INDEX_HD = 64,
-	TM_TOP_K = 7
+	TM_TOP_K = 7,
+	/* Of recurrent blocks. */
+	TM_TAPS = 4,
+	TM_DELTA_HEADS_K = 2,
+	TM_DELTA_HEADS = 4,
+	TM_DELTA_HD_V = 8
 };
 
 /** tm_init() - @arch: a family; @moe: with experts, where it is optional */

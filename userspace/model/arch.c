@@ -35,6 +35,10 @@ static const struct pst_arch *const archs[] = {
 	&pst_arch_mistral3,
 	&pst_arch_gemma3,
 	&pst_arch_gemma4,
+	&pst_arch_qwen3next,
+	&pst_arch_qwen35,
+	&pst_arch_qwen35moe,
+	&pst_arch_kimi_linear,
 };
 /* clang-format on */
 

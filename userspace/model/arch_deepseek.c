@@ -59,8 +59,8 @@ static void read_temperature(struct pst_keys *r, struct pst_mla_hp *p)
 			  &p->temp_len);
 }
 
-/* Widths; files of the older layout have no keys for unpacked heads. */
-static void read_widths(struct pst_keys *r, struct pst_hparams *hp)
+/* Files of the older layout have no keys for unpacked heads. */
+void pst_keys_mla_widths(struct pst_keys *r, struct pst_hparams *hp)
 {
 	struct pst_mla_hp *p = &hp->mla;
 	uint32_t hd = hp->layer[0].hd_k;
@@ -86,7 +86,7 @@ static void read_widths(struct pst_keys *r, struct pst_hparams *hp)
 static void read_mla(struct pst_keys *r, struct pst_hparams *hp,
 		     bool same_mscale)
 {
-	read_widths(r, hp);
+	pst_keys_mla_widths(r, hp);
 	read_yarn(r, hp, same_mscale);
 	pst_keys_leading_dense(r, hp);
 	for (uint32_t i = 0; i < hp->n_layers; i++)

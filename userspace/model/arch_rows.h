@@ -44,5 +44,9 @@ extern const struct pst_arch pst_arch_phimoe;
 extern const struct pst_arch pst_arch_mistral3;
 extern const struct pst_arch pst_arch_gemma3;
 extern const struct pst_arch pst_arch_gemma4;
+extern const struct pst_arch pst_arch_qwen3next;
+extern const struct pst_arch pst_arch_qwen35;
+extern const struct pst_arch pst_arch_qwen35moe;
+extern const struct pst_arch pst_arch_kimi_linear;
 
 #endif

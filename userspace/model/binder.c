@@ -7,6 +7,7 @@
 #include <errno.h>
 #include <inttypes.h>
 #include <stdio.h>
+#include <string.h>
 
 #include "model_priv.h"
 
@@ -127,6 +128,36 @@ bool pst_bind_vec(struct pst_binder *b, const char *name, uint64_t n,
 {
 	layer_name(b, name, "");
 	return bind_floats(b, (struct shape){ { n, 1, 1 } }, required, dst);
+}
+
+/* The dimensions other than one, in order; the rest is one. */
+static struct shape squeezed(const uint64_t *ne, uint32_t nr)
+{
+	struct shape s = { { 1, 1, 1 } };
+	uint32_t at = 0;
+
+	for (uint32_t i = 0; i < nr; i++)
+		if (ne[i] != 1 && at < 3)
+			s.ne[at++] = ne[i];
+	return s;
+}
+
+void pst_bind_array(struct pst_binder *b, const char *name, uint64_t n0,
+		    uint64_t n1, const float **dst)
+{
+	struct shape want = { { n0, n1, 1 } }, have;
+	const struct pst_gguf_tensor *t;
+
+	layer_name(b, name, "");
+	t = find(b, true);
+	if (!t || !check_floats(b, t))
+		return;
+	have = squeezed(t->ne, 4);
+	want = squeezed(want.ne, 3);
+	if (memcmp(&have, &want, sizeof(have)))
+		check_shape(b, t, (struct shape){ { n0, n1, 1 } });
+	else
+		add_ref(b, t, 0, (const void **)dst);
 }
 
 static void set_weight(struct pst_binder *b, struct pst_weight *w,

@@ -153,7 +153,7 @@ struct ffn_item {
 	uint32_t row; /* first row of h, up and the output */
 };
 
-/** pst_linear() - up to 3 products as one job */
+/** pst_linear() - several products as one job */
 void pst_linear(struct pst_fwd *f, const struct lin_item *items, uint32_t nr);
 
 /**

@@ -21,6 +21,7 @@ struct gqa_runs {
 /* Scratch of one pass. */
 struct gqa_work {
 	float *q, *k, *v; /* [n][heads * hd] */
+	float *qg; /* [n][n_head][2 * hd_k]: q, gate; where heads have one */
 	struct act att; /* [n][n_head * hd_v] */
 	struct gqa_runs runs;
 };

@@ -27,11 +27,11 @@ static void bind_qkv(struct pst_binder *b, const struct pst_layer_hp *lh,
 	struct pst_weight *const all[] = { &g->wq, &g->wk, &g->wv };
 	uint32_t n = b->m->hp.n_embd;
 
+	g->wq.n_out = lh->n_head * lh->hd_k * (b->m->arch->q_gated ? 2 : 1);
 	if (lh->kv_back) {
-		pst_bind_mat(b, "attn_q", n, lh->n_head * lh->hd_k, &g->wq);
+		pst_bind_mat(b, "attn_q", n, g->wq.n_out, &g->wq);
 		return;
 	}
-	g->wq.n_out = lh->n_head * lh->hd_k;
 	g->wk.n_out = lh->n_head_kv * lh->hd_k;
 	g->wv.n_out = lh->n_head_kv * lh->hd_v;
 	if (pst_bind_has(b, "attn_qkv.weight")) {
@@ -101,6 +101,10 @@ static void lay_out(const struct pst_fwd *f, const struct pst_layer_hp *lh,
 	uint64_t b = f->n_batch;
 
 	s->q = pst_carve(c, b * lh->n_head * lh->hd_k, sizeof(float));
+	s->qg = f->m->arch->q_gated
+			? pst_carve(c, b * 2 * lh->n_head * lh->hd_k,
+				    sizeof(float))
+			: NULL;
 	s->k = pst_carve(c, b * lh->n_head_kv * lh->hd_k, sizeof(float));
 	s->v = pst_carve(c, b * lh->n_head_kv * lh->hd_v, sizeof(float));
 	pst_carve_act(c, &s->att, b, (uint64_t)lh->n_head * lh->hd_v);
@@ -198,6 +202,17 @@ static void keep(const struct gqa_job *j, float *k, float *v, uint32_t t)
 	}
 }
 
+/* Queries out of the rows that they share with their gates. */
+static void take_queries(const struct gqa_job *j, float *q, uint32_t t)
+{
+	uint32_t n_head = j->lh->n_head, hd = j->lh->hd_k;
+	const float *from = j->s.qg + (size_t)t * n_head * 2 * hd;
+
+	for (uint32_t h = 0; h < n_head; h++)
+		memcpy(q + (size_t)h * hd, from + (size_t)h * 2 * hd,
+		       hd * sizeof(*q));
+}
+
 static void prepare_chunk(void *ctx, uint32_t t, uint32_t worker)
 {
 	const struct gqa_job *j = ctx;
@@ -205,6 +220,8 @@ static void prepare_chunk(void *ctx, uint32_t t, uint32_t worker)
 	float *q = j->s.q + (size_t)t * lh->n_head * lh->hd_k;
 
 	(void)worker;
+	if (j->f->m->arch->q_gated)
+		take_queries(j, q, t);
 	prepare_heads(j, q, j->w->q_norm, t, lh->n_head);
 	if (lh->q_temp)
 		heat(j, q, t);
@@ -223,6 +240,14 @@ static uint32_t first_seen(const struct pst_layer_hp *lh, uint32_t pos)
 	if (lh->chunked)
 		return pos - pos % lh->window;
 	return pos >= lh->window ? pos - lh->window + 1 : 0;
+}
+
+/* What stands behind a head's query. */
+static const float *gate_of(const struct gqa_job *j, uint32_t t, uint32_t head)
+{
+	uint32_t hd = j->lh->hd_k;
+
+	return j->s.qg + ((size_t)t * j->lh->n_head + head) * 2 * hd + hd;
 }
 
 /* One token and one KV head with all query heads that share it. */
@@ -254,15 +279,18 @@ static void attend_chunk(void *ctx, uint32_t chunk, uint32_t worker)
 			(size_t)h * lh->hd_v;
 		a.sink = j->w->sinks ? j->w->sinks + h : NULL;
 		pst_attend(f, j->kv, &a);
+		if (f->m->arch->q_gated)
+			f->k->gate(a.out, gate_of(j, t, h), a.out, lh->hd_v);
 	}
 }
 
 static void project_qkv(const struct gqa_job *j, uint32_t n)
 {
+	bool gated = j->f->m->arch->q_gated;
 	const struct {
 		const struct pst_weight *w;
 		float *y;
-	} all[] = { { &j->w->wq, j->s.q },
+	} all[] = { { &j->w->wq, gated ? j->s.qg : j->s.q },
 		    { &j->w->wk, j->s.k },
 		    { &j->w->wv, j->s.v } };
 	struct lin_item items[3];

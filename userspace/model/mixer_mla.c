@@ -124,6 +124,8 @@ void pst_mla_store(const struct mla_job *j, uint32_t stream, uint32_t pos,
 
 static void rotate(const struct mla_job *j, float *x, uint32_t t)
 {
+	if (j->f->m->hp.layer[j->layer].rope == PST_ROPE_NONE)
+		return;
 	pst_rotate(j->f, 0, j->f->m->hp.rope[0].style, x, t);
 }
 

@@ -228,6 +228,31 @@ struct pst_streams_hp {
 };
 
 /**
+ * struct pst_delta_hp - recurrent blocks: the gated delta rule
+ * @taps: tokens that the short convolution sees, 2..PST_K_MAX_TAPS
+ * @n_k: heads of queries and keys, @hd_k their length
+ * @n_v: heads of values, a multiple of @n_k; @hd_v their length
+ * @tiled: value head h has the query and key of head h % @n_k; else of head
+ *	h / (@n_v / @n_k)
+ * @gate_rank: the output's gate goes through so many numbers, 0: at once
+ * @decay_rank: so does the decay, where it is by channel
+ * @decay_bound: logarithm of the strongest decay, below 0; 0: unbounded
+ * @unit_eps: of the norm that gives queries and keys length one
+ */
+struct pst_delta_hp {
+	uint32_t taps;
+	uint32_t n_k;
+	uint32_t hd_k;
+	uint32_t n_v;
+	uint32_t hd_v;
+	bool tiled;
+	uint32_t gate_rank;
+	uint32_t decay_rank;
+	float decay_bound;
+	float unit_eps;
+};
+
+/**
  * struct pst_hparams - the numbers of a model, all validated
  * @n_layers: blocks that are executed
  * @n_embd: width of the residual stream
@@ -243,7 +268,7 @@ struct pst_streams_hp {
  * @n_expert_used: experts per token, 1..@n_expert
  * @n_ff_exp: width of one expert
  * @n_ff_shexp: width of the shared expert of a block with experts, 0 for none
- * @mla: of blocks with that mixer
+ * @mla, @delta: of blocks with these mixers
  * @runs: of blocks with runs_chosen
  * @streams: of the residual stream
  * @layer: [n_layers]
@@ -272,6 +297,7 @@ struct pst_hparams {
 	struct pst_router_hp router;
 	enum pst_glu glu;
 	struct pst_mla_hp mla;
+	struct pst_delta_hp delta;
 	struct pst_runs_hp runs;
 	struct pst_streams_hp streams;
 	struct pst_layer_hp layer[PST_MAX_LAYERS];
@@ -352,6 +378,28 @@ struct pst_mla {
 };
 
 /**
+ * struct pst_delta - the weights of a recurrent block
+ * @wq, @wk, @wv: to queries, keys and values before the convolution
+ * @w_in: or to all of them and the gate, by key heads: of each its query, its
+ *	key, its values, their gates
+ * @wz_a, @wz: to the gate of the output, through @wz_a where it has rows
+ * @wa_a, @wa: likewise to the decay
+ * @wb: to beta; or, without @wa, by key heads: beta of each of its value heads,
+ *	then their decay
+ * @conv: [channels][taps] of queries, keys and values; or the first is of all
+ * @a: [n_v] multiplies the decay's logarithm
+ * @dt: [n_v] or, by channel, [n_v][hd_k], added before
+ * @norm: [hd_v], of each head's output
+ */
+struct pst_delta {
+	struct pst_weight wq, wk, wv, w_in, wz_a, wz, wa_a, wa, wb, wo;
+	const float *conv[3];
+	const float *a;
+	const float *dt;
+	const float *norm;
+};
+
+/**
  * struct pst_moe - the weights of a block with experts that every token needs
  * @router: {n_embd, n_expert}
  * @choice_bias: [n_expert], added for the choice only, or NULL
@@ -411,6 +459,7 @@ struct pst_layer {
 	union {
 		struct pst_mla mla;
 		struct pst_gqa gqa;
+		struct pst_delta delta;
 	};
 	struct pst_weight gate, up, down;
 	struct pst_weight in_gate, in_proj;

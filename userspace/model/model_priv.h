@@ -27,6 +27,8 @@ struct pst_binder;
  * @qk_norm_late: the norm comes after the rotation
  * @v_norm: value heads are normed too, without weights
  * @v_is_k: a block without attn_v takes its keys, before their norm, as values
+ * @q_gated: attn_q has a gate behind each head's query: its sigmoid multiplies
+ *	the head's output
  * @qkv_bias: attn_{q,k,v}.bias must be there (elsewhere they are optional)
  * @sinks: attn_sinks must be there
  * @experts: whether blocks have routed experts
@@ -66,6 +68,7 @@ struct pst_arch {
 	bool qk_norm_late;
 	bool v_norm;
 	bool v_is_k;
+	bool q_gated;
 	bool qkv_bias;
 	bool sinks;
 	enum pst_experts experts;
@@ -176,6 +179,9 @@ void pst_keys_moe_step(struct pst_keys *r, struct pst_hparams *hp);
 /** pst_keys_leading_dense() - the first blocks have no experts */
 void pst_keys_leading_dense(struct pst_keys *r, struct pst_hparams *hp);
 
+/** pst_keys_mla_widths() - of latent attention, and its scale */
+void pst_keys_mla_widths(struct pst_keys *r, struct pst_hparams *hp);
+
 /* binder.c: tensors of a block, checked and remembered.  The
  * first failure is kept, later steps do nothing.
  */
@@ -215,6 +221,15 @@ void pst_bind_fail(struct pst_binder *b, int err, const char *what);
  */
 bool pst_bind_vec(struct pst_binder *b, const char *name, uint64_t n,
 		  bool required, const float **dst);
+
+/**
+ * pst_bind_array() - F32 numbers [n1][n0] that must be there
+ * @name: in full, without "blk.N."
+ *
+ * The file may write dimensions of one anywhere, or leave them out.
+ */
+void pst_bind_array(struct pst_binder *b, const char *name, uint64_t n0,
+		    uint64_t n1, const float **dst);
 
 /**
  * pst_bind_mat() - a matrix {n_in, n_out}: blk.N.<name>.weight, with its
@@ -271,7 +286,8 @@ struct carve;
 /**
  * struct pst_mixer - a kind of token mixer, all of it in mixer_<kind>.c
  * @bind: its tensors into the layer
- * @shape: what it remembers of each position (pre-set to nothing)
+ * @shape: what it remembers of each position and of the whole sequence (pre-set
+ *	to nothing)
  * @work_bytes: scratch memory for a pass through this block
  * @run: the pass; cannot fail
  */
@@ -337,6 +353,8 @@ extern const struct pst_residual pst_residual_streams;
 /** pst_residual_of() - the kind of a family */
 const struct pst_residual *pst_residual_of(const struct pst_arch *arch);
 
+extern const struct pst_mixer pst_mixer_gdn;
+extern const struct pst_mixer pst_mixer_kda;
 extern const struct pst_mixer pst_mixer_mla;
 extern const struct pst_mixer pst_mixer_gqa;
 extern const struct pst_ffn pst_ffn_dense;

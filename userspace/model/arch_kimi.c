@@ -1,0 +1,66 @@
+// SPDX-License-Identifier: MIT
+/*
+ * Kimi Linear: three blocks of Kimi delta attention, then one of latent
+ * attention that is not rotated.
+ */
+#include "arch_rows.h"
+
+#define MAX_HEAD  1024
+#define MAX_HEADS 1024
+
+/* FLA gives queries and keys length one with an epsilon of its own. */
+#define UNIT_EPS 1e-6f
+
+static void read_delta(struct pst_keys *r, struct pst_hparams *hp)
+{
+	struct pst_delta_hp *p = &hp->delta;
+
+	pst_keys_need_u32(r, "ssm.conv_kernel", 2, PST_K_MAX_TAPS, &p->taps);
+	pst_keys_need_u32(r, "kda.head_dim", 1, MAX_HEAD, &p->hd_k);
+	p->hd_v = p->hd_k;
+	p->n_k = hp->layer[0].n_head;
+	p->n_v = p->n_k;
+	if (!r->rc && p->n_k > MAX_HEADS) {
+		pst_keys_name(r, "attention.head_count");
+		pst_keys_fail(r, "is too large");
+	}
+	p->gate_rank = p->hd_k;
+	p->decay_rank = p->hd_k;
+	p->unit_eps = UNIT_EPS;
+}
+
+/* Blocks without heads of keys are recurrent. */
+static void read_kinds(struct pst_hparams *hp)
+{
+	for (uint32_t i = 0; i < hp->n_layers; i++) {
+		struct pst_layer_hp *lh = &hp->layer[i];
+
+		lh->mixer = lh->n_head_kv ? &pst_mixer_mla : &pst_mixer_kda;
+		lh->rope = PST_ROPE_NONE;
+	}
+}
+
+static void read_kimi_linear(struct pst_keys *r, struct pst_hparams *hp)
+{
+	pst_keys_mla_widths(r, hp);
+	pst_keys_leading_dense(r, hp);
+	read_delta(r, hp);
+	read_kinds(hp);
+}
+
+static const char *const reads_kimi[] = { "attention.head_count_kv", NULL };
+
+const struct pst_arch pst_arch_kimi_linear = {
+	.name = "kimi-linear",
+	.rope = PST_ROPE_NORM,
+	.experts = PST_EXPERTS_ALWAYS,
+	.gating = PST_GATING_SIGMOID,
+	.gatings = 1 << PST_GATING_SOFTMAX,
+	.choice_bias = PST_OPTIONAL,
+	.norm_topk = true,
+	.shared_expert = true,
+	.groups = true,
+	.nextn = true,
+	.reads = reads_kimi,
+	.keys = read_kimi_linear,
+};
