@@ -293,6 +293,8 @@ static json_t *read_cases(const struct golden *g, const char *file)
 /* Texts that are not UTF-8 give some ids, and these valid UTF-8. */
 static void check_bytes(const struct golden *g)
 {
+	const char *type =
+		json_string_value(json_object_get(g->meta, "vocab_type"));
 	json_t *cases = read_cases(g, "cases_bytes.jsonl"), *c;
 	size_t i;
 
@@ -310,7 +312,8 @@ static void check_bytes(const struct golden *g)
 		assert_int_equal(pst_vocab_tokenize(g->vocab, text, len,
 						    PST_TOKENIZE_SPECIAL, &t),
 				 0);
-		assert_true(t.nr > 0);
+		/* WordPiece drops what stands in for such bytes. */
+		assert_true(t.nr > 0 || !strcmp(type, "WPM"));
 		assert_int_equal(pst_vocab_detokenize(g->vocab, t.ids, t.nr,
 						      true, &back, &len),
 				 0);
@@ -373,6 +376,7 @@ VOCABULARY_TEST(gpt_2_gives_the_recorded_ids, "gpt-2")
 VOCABULARY_TEST(llama_bpe_gives_the_recorded_ids, "llama-bpe")
 VOCABULARY_TEST(llama_spm_gives_the_recorded_ids, "llama-spm")
 VOCABULARY_TEST(qwen2_gives_the_recorded_ids, "qwen2")
+VOCABULARY_TEST(bert_bge_gives_the_recorded_ids, "bert-bge")
 VOCABULARY_TEST(deepseek_llm_gives_the_recorded_ids, "deepseek-llm")
 VOCABULARY_TEST(phi_3_gives_the_recorded_ids, "phi-3")
 VOCABULARY_TEST(gpt_oss_gives_the_recorded_ids, "gpt-oss")
@@ -389,6 +393,7 @@ int main(void)
 		cmocka_unit_test(llama_bpe_gives_the_recorded_ids),
 		cmocka_unit_test(llama_spm_gives_the_recorded_ids),
 		cmocka_unit_test(qwen2_gives_the_recorded_ids),
+		cmocka_unit_test(bert_bge_gives_the_recorded_ids),
 		cmocka_unit_test(deepseek_llm_gives_the_recorded_ids),
 		cmocka_unit_test(phi_3_gives_the_recorded_ids),
 		cmocka_unit_test(gpt_oss_gives_the_recorded_ids),

@@ -26,8 +26,10 @@ struct text_scratch;
  * @scores: tokens have scores
  * @merges: there are rules for merging
  * @pre: tokenizer.ggml.pre says how text is cut before
- * @add_bos, @add_space_prefix: when the file does not say
- * @bos, @eos, @unk: ids when the file does not say, -1 for none
+ * @add_bos, @add_sep, @add_space_prefix: when the file does not say
+ * @bos, @eos, @unk, @sep: ids when the file does not say, -1 for none
+ * @plain_words: the text is reduced to words without case and accents, unless
+ *	the file says otherwise
  * @tokenize: one raw fragment of valid UTF-8; 0 or -errno
  */
 struct text_kind {
@@ -36,11 +38,14 @@ struct text_kind {
 	bool scores;
 	bool merges;
 	bool pre;
+	bool plain_words;
 	bool add_bos;
+	bool add_sep;
 	bool add_space_prefix;
 	int32_t bos;
 	int32_t eos;
 	int32_t unk;
+	int32_t sep;
 	int (*tokenize)(const struct pst_vocab *v, const uint8_t *text,
 			size_t len, struct text_scratch *s,
 			struct pst_tokens *out);
@@ -122,8 +127,12 @@ struct pst_vocab {
 	int32_t bos;
 	int32_t eos;
 	int32_t unk;
+	int32_t sep;
+	bool lower_case;
+	bool strip_accents;
 	bool add_bos;
 	bool add_eos;
+	bool add_sep;
 	bool add_space_prefix;
 	bool ignore_merges;
 	bool words_apart; /* SPM: no token has a space behind another character */
@@ -226,7 +235,7 @@ size_t text_utf8_step(const uint8_t *s, size_t len, bool *valid);
 /** text_utf8_decode() - code point of a valid character of @len bytes */
 uint32_t text_utf8_decode(const uint8_t *s, size_t len);
 
-/** text_utf8_encode() - at most 3 bytes, for code points below U+10000 */
+/** text_utf8_encode() - a code point as 1 to 4 bytes */
 size_t text_utf8_encode(uint32_t cp, uint8_t *out);
 
 /** text_utf8_valid() - whole characters only? */
@@ -390,6 +399,9 @@ int text_bpe_tokenize(const struct pst_vocab *v, const uint8_t *text,
 int text_spm_tokenize(const struct pst_vocab *v, const uint8_t *text,
 		      size_t len, struct text_scratch *s,
 		      struct pst_tokens *out);
+int text_wordpiece_tokenize(const struct pst_vocab *v, const uint8_t *text,
+			    size_t len, struct text_scratch *s,
+			    struct pst_tokens *out);
 int text_char_bpe_tokenize(const struct pst_vocab *v, const uint8_t *text,
 			   size_t len, struct text_scratch *s,
 			   struct pst_tokens *out);

@@ -99,6 +99,8 @@ int pst_vocab_tokenize(const struct pst_vocab *v, const char *text,
 				   out);
 	if (!rc && flags & PST_TOKENIZE_BOS && v->add_eos && v->eos >= 0)
 		rc = pst_tokens_push(out, v->eos);
+	if (!rc && flags & PST_TOKENIZE_BOS && v->add_sep && v->sep >= 0)
+		rc = pst_tokens_push(out, v->sep);
 	if (rc)
 		out->nr = nr;
 	return rc;

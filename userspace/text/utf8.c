@@ -85,10 +85,17 @@ size_t text_utf8_encode(uint32_t cp, uint8_t *out)
 		out[1] = (uint8_t)(0x80 | (cp & 0x3f));
 		return 2;
 	}
-	out[0] = (uint8_t)(0xe0 | cp >> 12);
-	out[1] = (uint8_t)(0x80 | (cp >> 6 & 0x3f));
-	out[2] = (uint8_t)(0x80 | (cp & 0x3f));
-	return 3;
+	if (cp < 0x10000) {
+		out[0] = (uint8_t)(0xe0 | cp >> 12);
+		out[1] = (uint8_t)(0x80 | (cp >> 6 & 0x3f));
+		out[2] = (uint8_t)(0x80 | (cp & 0x3f));
+		return 3;
+	}
+	out[0] = (uint8_t)(0xf0 | cp >> 18);
+	out[1] = (uint8_t)(0x80 | (cp >> 12 & 0x3f));
+	out[2] = (uint8_t)(0x80 | (cp >> 6 & 0x3f));
+	out[3] = (uint8_t)(0x80 | (cp & 0x3f));
+	return 4;
 }
 
 /* Length of the valid start; ASCII goes eight bytes at a time. */

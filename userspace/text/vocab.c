@@ -18,6 +18,7 @@ static const struct text_kind kinds[] = {
 		.bos = -1,
 		.eos = -1,
 		.unk = -1,
+		.sep = -1,
 		.tokenize = text_bpe_tokenize,
 	},
 	{
@@ -29,6 +30,7 @@ static const struct text_kind kinds[] = {
 		.bos = 1,
 		.eos = 2,
 		.unk = 0,
+		.sep = -1,
 		.tokenize = text_spm_tokenize,
 	},
 	{
@@ -39,7 +41,20 @@ static const struct text_kind kinds[] = {
 		.bos = -1,
 		.eos = -1,
 		.unk = -1,
+		.sep = -1,
 		.tokenize = text_char_bpe_tokenize,
+	},
+	{
+		.model = "bert",
+		.spaces = true,
+		.plain_words = true,
+		.add_bos = true,
+		.add_sep = true,
+		.bos = 101,
+		.eos = -1,
+		.unk = 100,
+		.sep = 102,
+		.tokenize = text_wordpiece_tokenize,
 	},
 };
 

@@ -41,6 +41,7 @@ static const char *const eog_texts[] = {
 	"<|fim_pad|>",
 	"<|repo_name|>",
 	"<|file_sep|>",
+	"[PAD]",
 };
 
 static const char *const eog_keys[] = {
@@ -184,31 +185,68 @@ static int32_t default_id(const struct pst_vocab *v, int32_t id)
 	return id < (int64_t)v->nr ? id : -1;
 }
 
+static int load_ids(struct pst_vocab *v, const struct pst_gguf *g,
+		    const struct pst_log *log, struct pst_diag *diag)
+{
+	const struct {
+		const char *key;
+		int32_t *dst;
+	} ids[] = {
+		{ "tokenizer.ggml.bos_token_id", &v->bos },
+		{ "tokenizer.ggml.eos_token_id", &v->eos },
+		{ "tokenizer.ggml.unknown_token_id", &v->unk },
+		/* The format's spelling. */
+		{ "tokenizer.ggml.seperator_token_id", &v->sep },
+	};
+	int rc = 0;
+
+	v->bos = default_id(v, v->kind->bos);
+	v->eos = default_id(v, v->kind->eos);
+	v->unk = default_id(v, v->kind->unk);
+	v->sep = default_id(v, v->kind->sep);
+	for (size_t i = 0; i < PST_ARRAY_SIZE(ids) && !rc; i++)
+		rc = load_id(v, g, ids[i].key, ids[i].dst, log, diag);
+	/* What BERT begins with has a name of its own. */
+	if (!rc && v->kind->plain_words)
+		rc = load_id(v, g, "tokenizer.ggml.cls_token_id", &v->bos, log,
+			     diag);
+	return rc;
+}
+
+static int load_flags(struct pst_vocab *v, const struct pst_gguf *g,
+		      struct pst_diag *diag)
+{
+	const struct {
+		const char *key;
+		bool *dst;
+	} flags[] = {
+		{ "tokenizer.ggml.add_bos_token", &v->add_bos },
+		{ "tokenizer.ggml.add_eos_token", &v->add_eos },
+		{ "tokenizer.ggml.add_sep_token", &v->add_sep },
+		{ "tokenizer.ggml.add_space_prefix", &v->add_space_prefix },
+		{ "tokenizer.ggml.normalizer.strip_accents",
+		  &v->strip_accents },
+	};
+	int rc;
+
+	v->add_sep = v->kind->add_sep;
+	v->add_space_prefix = v->kind->add_space_prefix;
+	v->lower_case = v->kind->plain_words;
+	rc = load_flag(g, "tokenizer.ggml.normalizer.lowercase", &v->lower_case,
+		       diag);
+	v->strip_accents = v->lower_case;
+	for (size_t i = 0; i < PST_ARRAY_SIZE(flags) && !rc; i++)
+		rc = load_flag(g, flags[i].key, flags[i].dst, diag);
+	return rc;
+}
+
 int text_load_specials(struct pst_vocab *v, const struct pst_gguf *g,
 		       const struct pst_log *log, struct pst_diag *diag)
 {
-	int rc;
+	int rc = load_ids(v, g, log, diag);
 
-	v->unk = default_id(v, v->kind->unk);
-	v->bos = default_id(v, v->kind->bos);
-	v->eos = default_id(v, v->kind->eos);
-	v->add_space_prefix = v->kind->add_space_prefix;
-	rc = load_id(v, g, "tokenizer.ggml.bos_token_id", &v->bos, log, diag);
 	if (!rc)
-		rc = load_id(v, g, "tokenizer.ggml.eos_token_id", &v->eos, log,
-			     diag);
-	if (!rc)
-		rc = load_id(v, g, "tokenizer.ggml.unknown_token_id", &v->unk,
-			     log, diag);
-	if (!rc)
-		rc = load_flag(g, "tokenizer.ggml.add_bos_token", &v->add_bos,
-			       diag);
-	if (!rc)
-		rc = load_flag(g, "tokenizer.ggml.add_eos_token", &v->add_eos,
-			       diag);
-	if (!rc)
-		rc = load_flag(g, "tokenizer.ggml.add_space_prefix",
-			       &v->add_space_prefix, diag);
+		rc = load_flags(v, g, diag);
 	if (!rc)
 		rc = load_eog(v, g, log, diag);
 	if (!rc)
