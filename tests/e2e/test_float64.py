@@ -231,11 +231,120 @@ def test_phimoe(tap):
     check(tap, "phimoe with softmax", case, model, "--ctx-size", 512)
 
 
+class Encoder(ref.Model):
+    """Both ways, norms about the mean behind the sums."""
+    causal = False
+
+    def norm(self, x, name):
+        x = x - np.mean(x, -1, keepdims=True)
+        return x / np.sqrt(np.mean(x * x, -1, keepdims=True) + self.eps) \
+            * self.w[name + ".weight"] + self.w[name + ".bias"]
+
+    def embed(self, tokens):
+        x = self.w["token_embd.weight"][tokens] + self.w[
+            "token_types.weight"][0]
+        return self.norm(x, "token_embd_norm")
+
+    def block(self, x, i):
+        blk = "blk.%d." % i
+        x = self.norm(x + self.attention(x, i), blk + "attn_output_norm")
+        return self.norm(x + self.ffn(x, i), blk + "layer_output_norm")
+
+    logits = ref.Model.hidden
+
+
+def nomic_bert(source, tokens):
+    """The fused matrix is the golden model's three."""
+    case = Case(source, tokens, "nomic-bert")
+    shape = geometry(source)
+    n = source.find("token_embd.weight").dims[0]
+    norms = ["token_embd_norm"]
+    for i in range(shape["layers"]):
+        norms += ["blk.%d.attn_output_norm" % i, "blk.%d.layer_output_norm" % i]
+    for name in norms:
+        case.add(name + ".weight", n, 0.2, 1.0)
+        case.add(name + ".bias", n, 0.2)
+    case.add("token_types.weight", (2, n), 0.5)
+    model = Encoder(case.weights(), **shape)
+    for i in range(shape["layers"]):
+        parts = ["blk.%d.attn_%s.weight" % (i, x) for x in "qkv"]
+        case.tensors["blk.%d.attn_qkv.weight" % i] = np.concatenate(
+            [model.w[p] for p in parts])
+        case.tensors.update(dict.fromkeys(parts))
+        case.tensors.update(dict.fromkeys(
+            "blk.%d.%s.weight" % (i, x) for x in ("attn_norm", "ffn_norm")))
+    case.tensors.update({"output.weight": None, "output_norm.weight": None})
+    case.number("attention.layer_norm_rms_epsilon", gguf.F32, None)
+    case.number("attention.layer_norm_epsilon", gguf.F32, shape["eps"])
+    case.number("attention.causal", gguf.BOOL, False)
+    case.keys["tokenizer.ggml.token_type_count"] = (gguf.U32, 2)
+    return case, model
+
+
+def embedding(case, *options):
+    """What the verb prints for a text, and its tokens."""
+    with tempfile.TemporaryDirectory() as tmp:
+        path = os.path.join(tmp, "model.gguf")
+        case.write(path)
+        p = e2e.run("tokenize", path, "--no-special", input=TEXT.encode())
+        out = e2e.run("embed", path, TEXT, "-o", "json", *options)
+    if out.returncode:
+        raise RuntimeError(out.stderr.decode(errors="replace"))
+    return json.loads(p.stdout), json.loads(out.stdout)
+
+
+TEXT = "a text becomes a vector"
+
+
+def test_nomic_bert(tap):
+    source, tokens = load("llama")
+    case, model = nomic_bert(source, tokens)
+    want = check(tap, "nomic-bert", case, model)
+    model.causal = True
+    matters(tap, "nomic-bert: what comes after a token", want, model, case)
+    model.causal = False
+    pools = {"mean": lambda x: x.mean(0), "cls": lambda x: x[0],
+             "last": lambda x: x[-1]}
+    for number, (name, pool) in enumerate(pools.items(), 1):
+        case.number("pooling_type", gguf.U32, number)
+        ids, got = embedding(case)
+        v = pool(model.hidden(ids))
+        err = ref.nmse(v / np.linalg.norm(v), np.array(got["embedding"]))
+        tap.check(err < MAX_NMSE and got["pooling"] == name and
+                  got["tokens"] == len(ids) and got["normalized"],
+                  "embed, %s of the states" % name, "NMSE %g" % err)
+        raw = np.array(embedding(case, "--no-normalize")[1]["embedding"])
+        tap.check(ref.nmse(v, raw) < MAX_NMSE,
+                  "embed, %s as long as it is" % name)
+    other = np.array(embedding(case, "--pooling", "mean",
+                               "--no-normalize")[1]["embedding"])
+    tap.check(ref.nmse(model.hidden(ids).mean(0), other) < MAX_NMSE,
+              "embed, another pooling than the model's")
+
+
+def test_encoders_write_no_text(tap):
+    case, _ = nomic_bert(*load("llama"))
+    with tempfile.TemporaryDirectory() as tmp:
+        path = os.path.join(tmp, "model.gguf")
+        case.write(path)
+        for verb in (["run", path, "x"], ["bench", path],
+                     ["perplexity", path, "-f", __file__]):
+            p = e2e.run(*verb)
+            tap.check(p.returncode == 69 and b"is an encoder" in p.stderr and
+                      p.stderr.count(b"\n") == 1,
+                      "%s refuses an encoder" % verb[0], p.stderr)
+        p = e2e.run("embed", path, "x")
+        tap.check(p.returncode == 69 and b"--pooling" in p.stderr,
+                  "embed without a pooling says what to give", p.stderr)
+
+
 def main():
     tap = e2e.Tap()
     test_qwen2(tap)
     test_mistral3(tap)
     test_phimoe(tap)
+    test_nomic_bert(tap)
+    test_encoders_write_no_text(tap)
     tap.done()
 
 

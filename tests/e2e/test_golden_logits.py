@@ -4,7 +4,8 @@
 supported, on every level of instruction set that this machine has.
 
 Bounds: float weights 1e-9; with keys and values in F16 the error of llama.cpp,
-which keeps these in F32 and rounds activations to F16; quantised weights
+which keeps these in F32 and rounds activations to F16 where the weights are (else
+1e-6); quantised weights
 1.5 times the error of llama.cpp, which rounds activations to 8 bits as well,
 a position where that turns a choice of experts left out."""
 import array
@@ -17,7 +18,7 @@ FAMILIES = ("deepseek2", "deepseek32", "glm-dsa",
             "llama", "qwen2", "qwen3", "qwen3moe", "olmoe", "gpt-oss",
             "qwen2moe", "glm4moe", "minimax-m2", "minimax-m3", "granite",
             "granitemoe", "ernie4_5-moe", "hunyuan-moe", "dots1", "bailingmoe2", "llama4",
-            "phi3", "gemma3", "gemma4", "qwen3next",
+            "phi3", "gemma3", "gemma4", "bert", "qwen3next",
             "qwen35moe", "kimi-linear")
 FLOATS = {"F32", "F16", "BF16"}
 # Types that must be computed; a case with others may be refused instead.
@@ -62,8 +63,10 @@ def bound(case, kv):
         # A reference with flash attention has itself rounded to 16 bits.
         if case.get("flash_attention"):
             return 1e-6
-        return 1e-9 if kv == "f32" else (
-            case["nmse_llamacpp_vs_true"] or 1e-6)
+        if kv == "f32":
+            return 1e-9
+        return 1e-6 if set(case["weight_types"]) == {"F32"} else case[
+            "nmse_llamacpp_vs_true"]
     return 1.5 * case["nmse_llamacpp_vs_true"]
 
 

@@ -20,14 +20,14 @@ static const struct {
 	const char *arch;
 	bool moe;
 } families[] = {
-	{ "llama", false },	 { "llama", true },    { "qwen2", false },
-	{ "qwen3", false },	 { "qwen3moe", true }, { "olmoe", true },
-	{ "gpt-oss", true },	 { "phi3", false },    { "phimoe", true },
-	{ "hunyuan-moe", true }, { "llama4", true },   { "gemma3", false },
-	{ "gemma4", false },	 { "gemma4", true },   { "deepseek2", true },
-	{ "deepseek32", true },	 { "glm-dsa", true },  { "minimax-m3", true },
-	{ "qwen3next", true },	 { "qwen35", false },  { "qwen35moe", true },
-	{ "kimi-linear", true }
+	{ "llama", false },	{ "llama", true },	 { "qwen2", false },
+	{ "qwen3", false },	{ "qwen3moe", true },	 { "olmoe", true },
+	{ "gpt-oss", true },	{ "phi3", false },	 { "phimoe", true },
+	{ "bert", false },	{ "hunyuan-moe", true }, { "llama4", true },
+	{ "gemma3", false },	{ "gemma4", false },	 { "gemma4", true },
+	{ "deepseek2", true },	{ "deepseek32", true },	 { "glm-dsa", true },
+	{ "minimax-m3", true }, { "qwen3next", true },	 { "qwen35", false },
+	{ "qwen35moe", true },	{ "kimi-linear", true }
 };
 
 #define NR_FAMILIES PST_ARRAY_SIZE(families)

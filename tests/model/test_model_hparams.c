@@ -547,6 +547,36 @@ static void the_choice_of_runs_is_read(void **state)
 	refused(&m, -EBADMSG, "attention.indexer.top_k");
 }
 
+static void an_encoder_is_read(void **state)
+{
+	struct tiny_model full, m;
+	struct pst_hparams hp;
+
+	tm_init(&full, "bert", false);
+	read_ok(&full, &hp);
+	assert_true(hp.encoder && hp.layer[1].both_ways);
+	assert_int_equal(hp.layer[0].rope, PST_ROPE_NONE);
+	assert_int_equal(hp.pooling, PST_POOLING_MEAN);
+	assert_int_equal(hp.n_positions, 256);
+	m = full;
+	tm_drop(&m, "attention.layer_norm_epsilon");
+	refused(&m, -EBADMSG, "attention.layer_norm_epsilon");
+	m = full;
+	tm_bool(&m, "attention.causal", true);
+	refused(&m, -ENOTSUP, "attention.causal");
+	/* A judge of pairs is another kind of model. */
+	m = full;
+	tm_u32(&m, "pooling_type", 4);
+	refused(&m, -ENOTSUP, "pooling_type");
+	m = full;
+	tm_u32(&m, "pooling_type", 5);
+	refused(&m, -EBADMSG, "pooling_type");
+	m = full;
+	tm_u32(&m, "%tokenizer.ggml.token_type_count", 256);
+	read_ok(&m, &hp);
+	assert_int_equal(hp.n_token_types, 256);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -555,6 +585,7 @@ int main(void)
 		cmocka_unit_test(latent_attention_is_read),
 		cmocka_unit_test(latent_attention_without_its_keys_is_refused),
 		cmocka_unit_test(the_choice_of_runs_is_read),
+		cmocka_unit_test(an_encoder_is_read),
 		cmocka_unit_test(a_missing_key_is_named),
 		cmocka_unit_test(optional_keys_have_defaults),
 		cmocka_unit_test(an_integer_of_another_type_is_refused),

@@ -416,6 +416,28 @@ static void add_attention(struct tiny_model *m, uint32_t l)
 		add_run_heads(m, l);
 }
 
+/* An encoder: norms behind the sums, no gate, no output matrix. */
+static void add_bert(struct tiny_model *m)
+{
+	uint64_t nq = TM_HEADS * TM_HD, nk = TM_HEADS_KV * TM_HD;
+
+	tm_drop(m, "attention.layer_norm_rms_epsilon");
+	tm_f32(m, "attention.layer_norm_epsilon", 1e-5f);
+	tm_u32(m, "pooling_type", 1);
+	tm_add(m, "position_embd.weight", TM_EMBD, 256, 1);
+	tm_add(m, "token_embd_norm.weight", TM_EMBD, 1, 1);
+	for (uint32_t l = 0; l < TM_LAYERS; l++) {
+		BLOCK(m, l, "attn_q.weight", TM_EMBD, nq, 1);
+		BLOCK(m, l, "attn_k.weight", TM_EMBD, nk, 1);
+		BLOCK(m, l, "attn_v.weight", TM_EMBD, nk, 1);
+		BLOCK(m, l, "attn_output.weight", nq, TM_EMBD, 1);
+		BLOCK(m, l, "attn_output_norm.weight", TM_EMBD, 1, 1);
+		BLOCK(m, l, "ffn_up.weight", TM_EMBD, TM_FF, 1);
+		BLOCK(m, l, "ffn_down.weight", TM_FF, TM_EMBD, 1);
+		BLOCK(m, l, "layer_output_norm.weight", TM_EMBD, 1, 1);
+	}
+}
+
 void tm_init(struct tiny_model *m, const char *arch, bool moe)
 {
 	memset(m, 0, sizeof(*m));
@@ -448,6 +470,10 @@ void tm_init(struct tiny_model *m, const char *arch, bool moe)
 		tm_array(m, "attention.sliding_window_pattern", PST_GGUF_U32,
 			 TM_LAYERS, 1);
 	tm_add(m, "token_embd.weight", TM_EMBD, TM_VOCAB, 1);
+	if (is(m, "bert")) {
+		add_bert(m);
+		return;
+	}
 	tm_add(m, "output_norm.weight", TM_EMBD, 1, 1);
 	tm_add(m, "output.weight", TM_EMBD, TM_VOCAB, 1);
 	for (uint32_t l = 0; l < TM_LAYERS; l++) {

@@ -63,6 +63,7 @@ enum cli_progress {
 #define OPT_REPORT  (1u << 25) /* --report */
 #define OPT_ROUTING (1u << 26) /* --routing */
 #define OPT_HTML    (1u << 27) /* trace report */
+#define OPT_EMBED   (1u << 28) /* embed */
 
 /* --prompt-tokens and --gen-tokens when they are not given. */
 #define CLI_DEFAULT UINT32_MAX
@@ -93,6 +94,8 @@ struct cli_opts {
 	bool no_special; /* --no-special: do not parse them */
 	bool no_bos;
 	bool decode;
+	enum pst_states pooling; /* embed */
+	bool no_normalize;
 	bool check;
 	bool tensors;
 	bool full;
@@ -356,6 +359,7 @@ void cli_show_tensors(const struct pst_gguf *g, struct cli_report *r,
 
 int cmd_run(struct cli_opts *o);
 int cmd_logits(struct cli_opts *o);
+int cmd_embed(struct cli_opts *o);
 int cmd_tokenize(struct cli_opts *o);
 int cmd_show(struct cli_opts *o);
 int cmd_plan(struct cli_opts *o);

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT
 /*
- * penstock logits: raw little-endian float32 [n_tokens][n_vocab].
+ * penstock logits: raw little-endian float32 [n_tokens][n_vocab]; of an encoder
+ * the states [n_tokens][n_embd], or the one vector that it makes of them.
  */
 #include <errno.h>
 #include <stdlib.h>
@@ -10,7 +11,7 @@
 
 struct sink {
 	struct cli_out out;
-	uint32_t nr_vocab;
+	uint32_t nr_out;
 };
 
 static int on_logits(void *ctx, uint32_t index, const float *logits)
@@ -18,7 +19,7 @@ static int on_logits(void *ctx, uint32_t index, const float *logits)
 	struct sink *s = ctx;
 
 	(void)index;
-	return cli_out_write(&s->out, logits, s->nr_vocab * sizeof(float));
+	return cli_out_write(&s->out, logits, s->nr_out * sizeof(float));
 }
 
 static int load_tokens(const struct cli_opts *o, int32_t **ids, uint32_t *nr)
@@ -48,6 +49,22 @@ static int load_tokens(const struct cli_opts *o, int32_t **ids, uint32_t *nr)
 	return EXIT_USAGE;
 }
 
+static int evaluate_pooled(struct pst_session *session,
+			   const struct pst_eval *ev, struct pst_diag *diag)
+{
+	struct sink *s = ev->ctx;
+	float *v = calloc(s->nr_out, sizeof(*v));
+	int rc = -ENOMEM;
+
+	if (v)
+		rc = pst_session_embed(session, ev->tokens, ev->nr,
+				       PST_STATES_MODEL, v, diag);
+	if (!rc)
+		rc = on_logits(s, 0, v);
+	free(v);
+	return rc;
+}
+
 static int evaluate(struct pst_engine *e, const int32_t *ids, uint32_t nr,
 		    struct sink *s)
 {
@@ -62,8 +79,12 @@ static int evaluate(struct pst_engine *e, const int32_t *ids, uint32_t nr,
 	rc = pst_session_create(e, &session);
 	if (rc)
 		return cli_fail(rc, NULL);
-	s->nr_vocab = pst_engine_nr_vocab(e);
-	rc = pst_session_eval(session, &ev, &diag);
+	s->nr_out = pst_engine_nr_out(e, false);
+	if (pst_engine_is_encoder(e) &&
+	    pst_engine_pooling(e) != PST_STATES_MODEL)
+		rc = evaluate_pooled(session, &ev, &diag);
+	else
+		rc = pst_session_eval(session, &ev, &diag);
 	pst_session_destroy(session);
 	/* A failed write is told by whoever closes the file. */
 	return rc && !s->out.err ? cli_fail(rc, &diag) : EXIT_OK;
@@ -80,6 +101,7 @@ int cmd_logits(struct cli_opts *o)
 
 	if (rc)
 		return rc;
+	o->engine.states_do = true;
 	if (!o->engine.ctx_size)
 		o->engine.ctx_size = nr;
 	rc = cli_open(o, o->args[0], &e);

@@ -215,6 +215,7 @@ int cmd_plan(struct cli_opts *o)
 
 	pst_diag_init(&diag);
 	o->engine.log = &log;
+	o->engine.states_do = true;
 	rc = pst_plan_make(o->args[0], &o->engine, &plan, &diag);
 	o->engine.log = NULL;
 	/* Without a ceiling the failure came before there was a plan. */

@@ -27,6 +27,8 @@ static const struct cli_cmd cmds[] = {
 	  OPT_OUTPUT | OPT_IOBENCH, 1, 1, cmd_iobench },
 	{ "logits", "MODEL", "logits of a token sequence",
 	  OPT_ENGINE | OPT_LOGITS | OPT_OUTFILE, 1, 1, cmd_logits },
+	{ "embed", "MODEL [TEXT]", "a text to one vector",
+	  OPT_ENGINE | OPT_OUTPUT | OPT_FILE | OPT_EMBED, 1, 2, cmd_embed },
 	{ "perplexity", "MODEL -f TEXT", "perplexity of a text",
 	  OPT_ENGINE | OPT_OUTPUT | OPT_FILE, 1, 1, cmd_perplexity },
 	{ "tokenize", "MODEL", "text on stdin to a JSON array of token ids",

@@ -87,6 +87,11 @@ static const struct choice progress_choices[] = { { "auto", PROGRESS_AUTO },
 						  { "never", PROGRESS_NEVER },
 						  { "json", PROGRESS_JSON },
 						  { NULL, 0 } };
+static const struct choice pooling_choices[] = { { "auto", PST_STATES_MODEL },
+						 { "mean", PST_STATES_MEAN },
+						 { "cls", PST_STATES_FIRST },
+						 { "last", PST_STATES_LAST },
+						 { NULL, 0 } };
 static const struct choice kv_choices[] = { { "f32", 0 },
 					    { "f16", 1 },
 					    { NULL, 0 } };
@@ -206,6 +211,11 @@ static const struct opt options[] = {
 	  "do not parse special tokens in the text" },
 	{ "no-bos", 0, K_FLAG, OPT_TOKENS, OFF(no_bos), NULL, NULL,
 	  "do not add BOS or EOS" },
+	{ "pooling", 0, K_CHOICE, OPT_EMBED, OFF(pooling), pooling_choices,
+	  "auto|mean|cls|last",
+	  "how the tokens' states become one vector; default: the model's" },
+	{ "no-normalize", 0, K_FLAG, OPT_EMBED, OFF(no_normalize), NULL, NULL,
+	  "leave the vector as long as it is" },
 	{ "decode", 0, K_FLAG, OPT_TOKENS, OFF(decode), NULL, NULL,
 	  "JSON array of ids on stdin to text" },
 	{ "tensors", 0, K_FLAG, OPT_SHOW, OFF(tensors), NULL, NULL,

@@ -161,6 +161,8 @@ static void plan_model(const struct pst_engine *e, struct pst_plan *p)
 	p->ctx_size = e->opts.ctx_size;
 	if (!p->ctx_size)
 		p->ctx_size = PST_MIN(hp->n_ctx_train, DEFAULT_CTX);
+	if (hp->n_positions)
+		p->ctx_size = PST_MIN(p->ctx_size, hp->n_positions);
 }
 
 static uint64_t kv_bytes(const struct pst_engine *e, const struct pst_plan *p)
@@ -238,6 +240,9 @@ static void plan_fixed(const struct pst_engine *e, struct pst_plan *p)
 	}
 	if (!e->opts.batch_size)
 		p->batch_size = longer_batch(e, p, base);
+	/* Each token sees all others: there are no parts. */
+	if (e->model->hp.encoder)
+		p->batch_size = p->ctx_size;
 	p->scratch = scratch_of(e, p->batch_size, p->ctx_size);
 	p->kv = kv_bytes(e, p);
 }

@@ -76,6 +76,12 @@ int pst_engine_open_files(struct pst_engine *e, const char *path,
 				 ? e->opts.cpu_mask & pst_cpu_detect()
 				 : pst_cpu_detect());
 	rc = pst_model_create(e->gguf, &e->kernels, &e->model, diag);
+	if (!rc && e->model->hp.encoder && !e->opts.states_do)
+		rc = pst_diag_set_at(diag, -ENOTSUP, path, UINT64_MAX,
+				     "%s is an encoder: it turns a text into a "
+				     "vector and writes none; use 'penstock "
+				     "embed'",
+				     pst_arch_name(e->model->arch));
 	if (!rc)
 		rc = pst_vocab_create(e->gguf, &e->vocab, e->opts.log, diag);
 	if (!rc && e->opts.warm_dir)
@@ -405,6 +411,18 @@ const struct pst_gguf *pst_engine_gguf(const struct pst_engine *e)
 uint32_t pst_engine_nr_vocab(const struct pst_engine *e)
 {
 	return e->model->hp.n_vocab;
+}
+
+bool pst_engine_is_encoder(const struct pst_engine *e)
+{
+	return e->model->hp.encoder;
+}
+
+uint32_t pst_engine_nr_out(const struct pst_engine *e, bool states)
+{
+	const struct pst_hparams *hp = &e->model->hp;
+
+	return states || hp->encoder ? hp->n_embd : hp->n_vocab;
 }
 
 const char *pst_engine_io_name(const struct pst_engine *e)

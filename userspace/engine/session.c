@@ -77,8 +77,19 @@ static void chunk_progress(void *ctx, uint32_t done, uint32_t all)
 static int check_tokens(const struct pst_session *s, const struct pst_eval *ev,
 			struct pst_diag *diag)
 {
-	uint32_t nr_vocab = s->e->model->hp.n_vocab;
+	const struct pst_hparams *hp = &s->e->model->hp;
+	uint32_t nr_vocab = hp->n_vocab;
 
+	if (hp->encoder && s->kv.n_used)
+		return pst_diag_set(diag, -EINVAL,
+				    "an encoder reads a text at once, not %u "
+				    "tokens after %u",
+				    ev->nr, s->kv.n_used);
+	if (hp->n_positions && ev->nr > hp->n_positions)
+		return pst_diag_set(diag, -E2BIG,
+				    "%u tokens are more than the %u places "
+				    "that the model knows",
+				    ev->nr, hp->n_positions);
 	if (ev->nr > s->kv.n_ctx - s->kv.n_used)
 		return pst_diag_set(diag, -E2BIG,
 				    "%u tokens after %u exceed the context of "
@@ -182,6 +193,7 @@ int pst_session_eval(struct pst_session *s, const struct pst_eval *ev,
 			.first_logits = ev->first_logits > at
 						? ev->first_logits - at
 						: 0,
+			.states = ev->states,
 			.keep = kept_within(&c),
 			.logits = chunk_logits,
 			.progress = ev->progress ? chunk_progress : NULL,

@@ -39,6 +39,8 @@ static const struct pst_arch *const archs[] = {
 	&pst_arch_qwen35,
 	&pst_arch_qwen35moe,
 	&pst_arch_kimi_linear,
+	&pst_arch_bert,
+	&pst_arch_nomic_bert,
 };
 /* clang-format on */
 

@@ -48,5 +48,7 @@ extern const struct pst_arch pst_arch_qwen3next;
 extern const struct pst_arch pst_arch_qwen35;
 extern const struct pst_arch pst_arch_qwen35moe;
 extern const struct pst_arch pst_arch_kimi_linear;
+extern const struct pst_arch pst_arch_bert;
+extern const struct pst_arch pst_arch_nomic_bert;
 
 #endif

@@ -10,12 +10,13 @@
 static void bind_norms(struct pst_binder *b, struct pst_layer *l)
 {
 	const struct pst_arch *a = b->m->arch;
+	const char *ffn_norm = a->ffn_norm ? a->ffn_norm : "ffn_norm";
 	const struct {
 		const char *name;
 		struct pst_norm *dst;
 	} norms[] = {
-		{ "attn_norm", &l->attn_norm },
-		{ a->ffn_norm ? a->ffn_norm : "ffn_norm", &l->ffn_norm },
+		{ a->norms_behind ? NULL : "attn_norm", &l->attn_norm },
+		{ a->norms_behind ? NULL : ffn_norm, &l->ffn_norm },
 		{ a->attn_post_norm, &l->attn_post_norm },
 		{ a->ffn_post_norm, &l->ffn_post_norm },
 	};
@@ -64,6 +65,26 @@ static void bind_rope(struct pst_binder *b)
 				    &m->rope_freqs_long[0]);
 }
 
+/* What is added to the embeddings, and their norm. */
+static void bind_tables(struct pst_binder *b)
+{
+	struct pst_model *m = b->m;
+	const struct pst_hparams *hp = &m->hp;
+
+	if (hp->n_token_types)
+		pst_bind_global_mat(b, "token_types.weight", hp->n_embd,
+				    hp->n_token_types, false, &m->token_types);
+	if (hp->n_positions)
+		pst_bind_global_mat(b, "position_embd.weight", hp->n_embd,
+				    hp->n_positions, true, &m->position_embd);
+	if (!m->arch->norms_behind)
+		return;
+	pst_bind_global_vec(b, "token_embd_norm.weight", hp->n_embd, true,
+			    &m->embd_norm.w);
+	pst_bind_global_vec(b, "token_embd_norm.bias", hp->n_embd, false,
+			    &m->embd_norm.b);
+}
+
 static void bind_global(struct pst_binder *b)
 {
 	struct pst_model *m = b->m;
@@ -72,6 +93,11 @@ static void bind_global(struct pst_binder *b)
 
 	pst_bind_global_mat(b, "token_embd.weight", hp->n_embd, hp->n_vocab,
 			    true, &m->tok_embd);
+	bind_tables(b);
+	bind_rope(b);
+	pst_token_input_bind_global(b);
+	if (hp->encoder)
+		return;
 	pst_bind_global_vec(b, "output_norm.weight", hp->n_embd, true,
 			    &m->output_norm.w);
 	pst_bind_global_vec(b, "output_norm.bias", hp->n_embd, false,
@@ -84,8 +110,6 @@ static void bind_global(struct pst_binder *b)
 			    &m->output.bias);
 	if (r->bind_out)
 		r->bind_out(b);
-	bind_rope(b);
-	pst_token_input_bind_global(b);
 }
 
 int pst_model_bind(struct pst_model *m, const struct pst_kernels *k,

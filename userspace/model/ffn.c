@@ -66,7 +66,8 @@ static void gate_up_chunk(void *ctx, uint32_t chunk, uint32_t worker)
 
 	pst_mul_rows(f, &it->gate, &m, row);
 	m.y = f->up + it->row * f->h.stride;
-	pst_mul_rows(f, &it->up, &m, row);
+	if (it->up.n_out)
+		pst_mul_rows(f, &it->up, &m, row);
 	activate(j, it, row, nr);
 }
 
@@ -134,7 +135,11 @@ static void bind(struct pst_binder *b, struct pst_layer *l)
 {
 	uint32_t n = b->m->hp.n_embd, ff = b->m->hp.layer[b->layer].n_ff;
 
-	if (b->m->arch->ffn_fused && !pst_bind_has(b, "ffn_gate.weight")) {
+	if (b->m->hp.glu == PST_GLU_GELU) {
+		/* What the activation is of stands in gate's place. */
+		pst_bind_mat(b, "ffn_up", n, ff, &l->gate);
+	} else if (b->m->arch->ffn_fused &&
+		   !pst_bind_has(b, "ffn_gate.weight")) {
 		struct pst_weight *const both[] = { &l->gate, &l->up };
 
 		l->gate.n_out = ff;

@@ -3,7 +3,6 @@
  * The pass over all layers, and the one block of memory that it works in.
  */
 #include <errno.h>
-#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -185,89 +184,6 @@ void pst_fwd_set_store(struct pst_fwd *f, struct pst_store *s)
 	f->store = s;
 }
 
-struct embed_job {
-	struct pst_fwd *f;
-	const struct pst_fwd_pass *pass;
-};
-
-/* Chosen once, by the context in use, as the models' authors do. */
-static const float *rope_freqs(const struct pst_fwd *f, uint32_t r)
-{
-	const float *far = f->m->rope_freqs_long[r];
-
-	return far && f->n_ctx > f->m->hp.rope[r].ctx_orig
-		       ? far
-		       : f->m->rope_freqs[r];
-}
-
-static void embed_chunk(void *ctx, uint32_t t, uint32_t worker)
-{
-	const struct embed_job *j = ctx;
-	struct pst_fwd *f = j->f;
-	const struct pst_hparams *hp = &f->m->hp;
-	const struct pst_weight *w = &f->m->tok_embd;
-	float *x = f->x + (size_t)t * f->x_width;
-
-	(void)worker;
-	f->k->types[w->type].dequant(
-		x, w->data + (size_t)j->pass->tokens[t] * w->row_bytes,
-		w->n_in);
-	for (uint32_t i = 0; hp->embd_scale != 1.0f && i < w->n_in; i++)
-		x[i] *= hp->embd_scale;
-	f->residual->start(f, t);
-	for (uint32_t r = 0; r < hp->nr_ropes; r++)
-		pst_rope_table(&hp->rope[r], rope_freqs(f, r),
-			       j->pass->kv->n_used + t,
-			       f->cs[r] + (size_t)t * hp->rope[r].n_rot);
-}
-
-/* The scale and the soft cap of a family, on one row of logits. */
-static void finish_logits(const struct pst_hparams *hp, float *y)
-{
-	float cap = hp->logit_softcap;
-
-	for (uint32_t i = 0; hp->logit_scale != 1.0f && i < hp->n_vocab; i++)
-		y[i] *= hp->logit_scale;
-	for (uint32_t i = 0; cap != 0.0f && i < hp->n_vocab; i++)
-		y[i] = cap * tanhf(y[i] / cap);
-}
-
-/* Logits of the last rows, a few at a time: one sweep over the matrix each. */
-static int give_logits(struct pst_fwd *f, const struct pst_fwd_pass *pass)
-{
-	const struct pst_hparams *hp = &f->m->hp;
-	const struct pst_weight *w = &f->m->output;
-	int rc;
-
-	for (uint32_t t = pass->first_logits; t < pass->n; t += LOGITS_GROUP) {
-		uint32_t nr = PST_MIN(LOGITS_GROUP, pass->n - t);
-		struct lin_item item = { .w = w,
-					 .x = &f->out.k,
-					 .nr_x = nr,
-					 .y = f->logits,
-					 .y_stride = hp->n_vocab };
-
-		pst_norm_quantize(
-			f,
-			f->residual->read(
-				f, &(struct pst_read){ .half = PST_HALF_OUT,
-						       .first = t,
-						       .nr = nr,
-						       .aside = true }),
-			f->m->output_norm, &f->out, nr, pst_needs_q8(f, w));
-		pst_linear(f, &item, 1);
-		for (uint32_t i = 0; i < nr; i++) {
-			float *y = f->logits + (size_t)i * hp->n_vocab;
-
-			finish_logits(hp, y);
-			rc = pass->logits(pass->ctx, t + i, y);
-			if (rc)
-				return rc;
-		}
-	}
-	return 0;
-}
-
 static int run_layer(struct pst_fwd *f, const struct pst_fwd_pass *pass,
 		     uint32_t layer, struct pst_diag *diag)
 {
@@ -300,7 +216,6 @@ static int run_layer(struct pst_fwd *f, const struct pst_fwd_pass *pass,
 int pst_fwd_run(struct pst_fwd *f, const struct pst_fwd_pass *pass,
 		struct pst_diag *diag)
 {
-	struct embed_job e = { .f = f, .pass = pass };
 	uint32_t n_layers = f->m->hp.n_layers;
 	int rc;
 
@@ -308,7 +223,7 @@ int pst_fwd_run(struct pst_fwd *f, const struct pst_fwd_pass *pass,
 	f->predict.whole = pass->predict_whole;
 	pst_observe_begin(f, pass->kv->n_used);
 	pst_kv_begin(pass->kv, pass->n, pass->keep);
-	pst_pool_run(f->pool, embed_chunk, &e, pass->n);
+	pst_fwd_embed(f, pass);
 	pst_token_input_begin(f, pass->n);
 	for (uint32_t l = 0; l < n_layers; l++) {
 		rc = run_layer(f, pass, l, diag);
@@ -320,7 +235,7 @@ int pst_fwd_run(struct pst_fwd *f, const struct pst_fwd_pass *pass,
 			return -ECANCELED;
 	}
 	pst_observe_logits_begin(f);
-	rc = give_logits(f, pass);
+	rc = pst_fwd_give(f, pass);
 	if (rc)
 		return rc;
 	pst_kv_commit(pass->kv, pass->n);

@@ -212,8 +212,11 @@ void pst_fwd_set_store(struct pst_fwd *f, struct pst_store *s);
  *	pst_kv_begin(); 0: no such wish
  * @predict_ahead: blocks whose experts are guessed and read ahead, 0 for none
  * @predict_whole: the guess is all of a block's experts
- * @logits: called for each of those, in order, with [n_vocab] floats that are
- *	valid during the call; non-zero stops the pass with that value
+ * @states: not logits are given but the states that they would be made of, as
+ *	an encoder always does
+ * @logits: called for each of those, in order, with [n_vocab] floats ([n_embd]
+ *	of states) that are valid during the call; non-zero stops the pass with
+ *	that value
  * @progress: layers done and all, called after each layer, may be NULL
  * @stop: asked after each layer, may be NULL; true ends the pass with
  *	-ECANCELED
@@ -224,6 +227,7 @@ struct pst_fwd_pass {
 	const int32_t *tokens;
 	uint32_t n;
 	uint32_t first_logits;
+	bool states;
 	uint32_t keep;
 	uint32_t predict_ahead;
 	bool predict_whole;

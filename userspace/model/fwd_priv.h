@@ -221,6 +221,13 @@ void pst_token_input_run(struct pst_fwd *f, const struct pst_fwd_pass *pass,
 void pst_half_enter(struct pst_fwd *f, uint32_t layer, enum pst_half half,
 		    uint32_t n);
 
+/*
+ * fwd_ends.c: tokens to f->x and the angles of their positions; and the rows
+ * that the caller asked for, which may end the pass with an error of its own.
+ */
+void pst_fwd_embed(struct pst_fwd *f, const struct pst_fwd_pass *pass);
+int pst_fwd_give(struct pst_fwd *f, const struct pst_fwd_pass *pass);
+
 /** pst_block_leave() - x *= scale */
 void pst_block_leave(struct pst_fwd *f, float scale, uint32_t n);
 

@@ -52,6 +52,11 @@ void pst_glu(const struct pst_fwd *f, float *h, float *u, uint32_t n)
 	case PST_GLU_SWIGLU_OAI:
 		swiglu_oai(f->k, h, u, n);
 		break;
+	case PST_GLU_GELU:
+		for (uint32_t i = 0; i < n; i++)
+			u[i] = 1.0f;
+		geglu(f->k, h, u, n);
+		break;
 	case PST_GLU_GEGLU:
 		geglu(f->k, h, u, n);
 		break;

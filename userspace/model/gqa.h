@@ -34,6 +34,7 @@ struct gqa_job {
 	struct gqa_work s;
 	uint32_t kv_layer; /* where keys and values are */
 	uint32_t pos0; /* position of the batch's first token */
+	uint32_t n; /* tokens of the batch */
 };
 
 /* Positions whose scores are computed together. */

@@ -14,8 +14,9 @@
 
 #include "model_priv.h"
 
-#define MAX_WIDTH (1u << 20)
-#define MAX_VOCAB (1u << 24)
+#define MAX_WIDTH	(1u << 20)
+#define MAX_VOCAB	(1u << 24)
+#define MAX_TOKEN_TYPES 256
 
 static void read_scaling(struct pst_keys *r, struct pst_rope_params *p)
 {
@@ -206,6 +207,26 @@ static void read_experts(struct pst_keys *r, struct pst_hparams *hp)
 	read_shared(r, hp);
 }
 
+/* How states become a vector; of text classes the file has a count alone. */
+static void read_states(struct pst_keys *r, struct pst_hparams *hp)
+{
+	uint32_t pooling = PST_POOLING_NONE;
+	uint64_t types = 0;
+
+	/* 4 asks for a judge of pairs, which is another kind of model. */
+	if (pst_keys_u32(r, "pooling_type", 0, 4, &pooling) &&
+	    pooling > PST_POOLING_LAST)
+		pst_keys_unsupported(r, "= 4 (rank) is not supported");
+	hp->pooling = (enum pst_pooling)pooling;
+	if (r->rc)
+		return;
+	snprintf(r->key, sizeof(r->key), "tokenizer.ggml.token_type_count");
+	if (pst_gguf_get_u64(r->g, r->key, &types) == -EINVAL ||
+	    types > MAX_TOKEN_TYPES)
+		pst_keys_fail(r, "is no number up to 256");
+	hp->n_token_types = (uint32_t)types;
+}
+
 static void read_vocab(struct pst_keys *r, struct pst_hparams *hp)
 {
 	const struct pst_gguf_kv *kv;
@@ -293,7 +314,10 @@ static void read_core(struct pst_keys *r, struct pst_hparams *hp)
 	pst_keys_u32s(r, "feed_forward_length", 0, MAX_WIDTH, n_ff);
 	for (uint32_t i = 0; i < hp->n_layers; i++)
 		hp->layer[i].n_ff = n_ff[i];
-	if (!pst_keys_f32(r, "attention.layer_norm_rms_epsilon", &hp->eps) &&
+	if (!pst_keys_f32(r,
+			  r->arch->eps_key ? r->arch->eps_key
+					   : "attention.layer_norm_rms_epsilon",
+			  &hp->eps) &&
 	    !r->rc)
 		pst_keys_fail(r, "is missing");
 	else if (!r->rc && hp->eps < 0.0f)
@@ -386,6 +410,7 @@ int pst_hparams_read(const struct pst_gguf *g, const struct pst_arch *arch,
 	read_rope(&r, &hp);
 	read_experts(&r, &hp);
 	read_vocab(&r, &hp);
+	read_states(&r, &hp);
 	for (uint32_t i = 0; i < hp.n_layers; i++) {
 		hp.layer[i].mixer = &pst_mixer_gqa;
 		hp.layer[i].ffn = hp.n_expert ? &pst_ffn_moe : &pst_ffn_dense;

@@ -270,7 +270,7 @@ static void attend_chunk(void *ctx, uint32_t chunk, uint32_t worker)
 
 	a.k = pst_kv_at(j->kv, j->kv_layer, PST_KV_K, kvh, from);
 	a.v = pst_kv_at(j->kv, j->kv_layer, PST_KV_V, kvh, from);
-	a.nr_kv = pos - from + 1;
+	a.nr_kv = (lh->both_ways ? j->pos0 + j->n - 1 : pos) - from + 1;
 	if (lh->runs_chosen)
 		pst_gqa_runs_narrow(j, t, kvh, worker, &a);
 	for (uint32_t h = kvh * group; h < (kvh + 1) * group; h++) {
@@ -319,7 +319,8 @@ static void run(struct pst_fwd *f, const struct pst_fwd_pass *pass,
 			     .w = &f->m->layers[layer].gqa,
 			     .kv = pass->kv,
 			     .kv_layer = layer - f->m->hp.layer[layer].kv_back,
-			     .pos0 = pass->kv->n_used };
+			     .pos0 = pass->kv->n_used,
+			     .n = pass->n };
 
 	lay_out(f, j.lh, &c, &j.s);
 	project_qkv(&j, pass->n);

@@ -38,6 +38,14 @@ enum pst_rope_scaling {
 	PST_ROPE_SCALE_LINEAR,
 	PST_ROPE_SCALE_YARN
 };
+/* How the states of a text become one vector; the numbers of pooling_type. */
+enum pst_pooling {
+	PST_POOLING_NONE,
+	PST_POOLING_MEAN = 1,
+	PST_POOLING_FIRST = 2,
+	PST_POOLING_LAST = 3
+};
+
 /* Of the residual stream; see norm.c. */
 enum pst_norm_kind {
 	PST_NORM_RMS,
@@ -65,7 +73,8 @@ enum pst_gating {
 enum pst_glu {
 	PST_GLU_SWIGLU,
 	PST_GLU_SWIGLU_OAI,
-	PST_GLU_GEGLU
+	PST_GLU_GEGLU,
+	PST_GLU_GELU /* no gate: of up alone */
 };
 
 /* The halves of a block, and what the output matrix reads. */
@@ -116,6 +125,7 @@ struct pst_rope_params {
  * @n_head: query heads, a multiple of @n_head_kv
  * @hd_k: length of a query and key head; @hd_v: of a value head
  * @window: positions that a token sees, itself included; 0: all before it
+ * @both_ways: it sees those after it too
  * @chunked: of these, only those of its own run of @window positions
  * @rope: index of pst_hparams.rope, or PST_ROPE_NONE
  * @qk_rms: heads of q and k are normed without weights after the rotation
@@ -134,6 +144,7 @@ struct pst_layer_hp {
 	uint32_t hd_k;
 	uint32_t hd_v;
 	uint32_t window;
+	bool both_ways;
 	bool chunked;
 	uint32_t rope;
 	bool qk_rms;
@@ -256,6 +267,10 @@ struct pst_delta_hp {
  * struct pst_hparams - the numbers of a model, all validated
  * @n_layers: blocks that are executed
  * @n_embd: width of the residual stream
+ * @encoder: it gives states, not logits, and reads a text in one pass
+ * @pooling: how the states are meant to become one vector
+ * @n_positions: rows of the table of positions, 0 for none
+ * @n_token_types: rows of the table of token types, 0 for none
  * @n_embd_block: of the vector that a token gives to each block, 0 for none
  * @attn_scale: multiplies q.k
  * @embd_scale: multiplies the embeddings; @residual_scale: what a block adds;
@@ -276,6 +291,10 @@ struct pst_delta_hp {
 struct pst_hparams {
 	uint32_t n_layers;
 	uint32_t n_embd;
+	bool encoder;
+	enum pst_pooling pooling;
+	uint32_t n_positions;
+	uint32_t n_token_types;
 	uint32_t n_embd_block;
 	uint32_t n_vocab;
 	uint32_t n_ctx_train;
@@ -497,7 +516,9 @@ struct pst_model {
 	struct pst_layer *layers;
 	struct pst_store_layer *experts;
 	struct pst_weight tok_embd;
-	struct pst_weight output;
+	struct pst_weight token_types, position_embd; /* data NULL: none */
+	struct pst_norm embd_norm;
+	struct pst_weight output; /* data NULL in an encoder */
 	struct pst_norm output_norm;
 	struct pst_mix output_mix; /* where there are parallel streams */
 	/* Of what a token gives to each block: rows of all blocks. */

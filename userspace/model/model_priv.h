@@ -51,6 +51,9 @@ struct pst_binder;
  *	has them
  * @out_scale: blocks may have a layer_output_scale
  * @residual: how the halves' results add up; NULL: a plain sum
+ * @eps_key: of the norms; NULL: "attention.layer_norm_rms_epsilon"
+ * @norms_behind: none before the halves; those after are of the sum, and there
+ *	is one of the embeddings
  * @ffn_norm: name of the norm before the feed-forward half; NULL: "ffn_norm"
  * @attn_post_norm, @ffn_post_norm: norms after the two halves; NULL: none
  * @reads: names of keys that @keys computes with: they are refused in other
@@ -87,6 +90,8 @@ struct pst_arch {
 	bool rope_factors;
 	bool out_scale;
 	const struct pst_residual *residual;
+	const char *eps_key;
+	bool norms_behind;
 	const char *ffn_norm;
 	const char *attn_post_norm;
 	const char *ffn_post_norm;

@@ -38,11 +38,15 @@ static void leave_chunk(void *ctx, uint32_t t, uint32_t worker)
 	const struct leave_job *j = ctx;
 	struct pst_fwd *f = j->f;
 	float *y = f->tmp + (size_t)t * f->m->hp.n_embd;
+	float *x = f->x + (size_t)t * f->x_width;
+	bool behind = f->m->arch->norms_behind;
 
 	(void)worker;
-	if (j->post_norm.w)
+	if (j->post_norm.w && !behind)
 		pst_norm_row(f, y, y, &j->post_norm);
 	f->residual->add(f, t, y);
+	if (j->post_norm.w && behind)
+		pst_norm_row(f, x, x, &j->post_norm);
 }
 
 void pst_add_normed(struct pst_fwd *f, struct pst_norm norm, uint32_t n)

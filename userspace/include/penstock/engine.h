@@ -119,6 +119,7 @@ enum pst_numa {
  * @warm_dir: state directory from which the expert cache is filled at the
  *	opening and to which it is noted at the close; NULL for neither
  * @fault: fault injection text for tests, NULL for none
+ * @states_do: a model that gives states and no logits may be opened too
  * @observer: hooks (<penstock/observe.h>), NULL for none
  * @log: notices, may be NULL
  * @progress: stage name, done and all (bytes or experts); may be NULL
@@ -136,6 +137,7 @@ struct pst_engine_opts {
 	uint32_t split_bytes;
 	enum pst_engine_io io;
 	enum pst_tristate direct;
+	bool states_do;
 	bool resident;
 	bool kv_f16;
 	bool no_pin;
@@ -309,6 +311,33 @@ const struct pst_plan *pst_engine_plan(const struct pst_engine *e);
 const struct pst_vocab *pst_engine_vocab(const struct pst_engine *e);
 const struct pst_gguf *pst_engine_gguf(const struct pst_engine *e);
 uint32_t pst_engine_nr_vocab(const struct pst_engine *e);
+
+/** pst_engine_is_encoder() - does it give states and no logits? */
+bool pst_engine_is_encoder(const struct pst_engine *e);
+
+/** pst_engine_nr_out() - numbers of a row: of states, or of logits */
+uint32_t pst_engine_nr_out(const struct pst_engine *e, bool states);
+
+/* How the states of a text become one vector. */
+enum pst_states {
+	PST_STATES_MODEL, /* as the file says */
+	PST_STATES_MEAN,
+	PST_STATES_FIRST, /* of the token that stands for the whole text */
+	PST_STATES_LAST
+};
+
+/** pst_engine_pooling() - what PST_STATES_MODEL means; itself where nothing */
+enum pst_states pst_engine_pooling(const struct pst_engine *e);
+
+/**
+ * pst_session_embed() - a whole text to one vector, not normalised
+ * @out: [pst_engine_nr_out()] of states
+ *
+ * Forgets the sequence before and after.  Return: as pst_session_eval();
+ * -ENOTSUP where PST_STATES_MODEL means nothing; -ENOMEM.
+ */
+int pst_session_embed(struct pst_session *s, const int32_t *tokens, uint32_t nr,
+		      enum pst_states how, float *out, struct pst_diag *diag);
 void pst_engine_counters(const struct pst_engine *e, struct pst_counters *out);
 
 /** pst_engine_io_name() - how reads are made, in words */
@@ -359,8 +388,9 @@ bool pst_engine_idle(struct pst_engine *e);
  * struct pst_eval - append tokens and compute
  * @tokens: [nr]
  * @first_logits: logits are given for tokens first_logits..nr-1 of this call
- * @logits: called in order with the token's index in this call and [n_vocab]
- *	floats valid during the call; non-zero stops with that value
+ * @states: the states that logits would be made of are wanted instead
+ * @logits: called in order with the token's index in this call and
+ *	pst_engine_nr_out() floats valid during the call; non-zero stops with that value
  * @progress: tokens done (in fractions by layer: done of all, in layer-tokens)
  * @stop: asked after each layer, may be NULL; true ends it with -ECANCELED
  * @ctx: handed to all
@@ -369,6 +399,7 @@ struct pst_eval {
 	const int32_t *tokens;
 	uint32_t nr;
 	uint32_t first_logits;
+	bool states;
 	int (*logits)(void *ctx, uint32_t index, const float *logits);
 	void (*progress)(void *ctx, uint64_t done, uint64_t all);
 	bool (*stop)(void *ctx);
