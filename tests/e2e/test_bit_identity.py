@@ -14,7 +14,7 @@ SEED = int(os.environ.get("PENSTOCK_SEED", "20261120"))
 MODELS = ("llama-mixtral", "olmoe", "qwen3moe-split", "q-qwen3moe-Q4_K",
           "q-qwen3moe-Q8_0")
 POLICIES = ("default", "adaptive", "cycle", "lru", "lfu", "s3fifo")
-ARCHS = ("deepseek2", "deepseek32", "glm-dsa",
+ARCHS = ("deepseek2", "deepseek32", "deepseek4", "glm-dsa",
          "llama", "qwen3moe", "olmoe", "gpt-oss", "qwen2moe", "glm4moe",
          "minimax-m2", "minimax-m3", "granitemoe", "ernie4_5-moe", "hunyuan-moe", "dots1",
          "bailingmoe2", "llama4", "gemma4", "qwen3next",

@@ -14,7 +14,7 @@ import sys
 
 import pst_e2e as e2e
 
-FAMILIES = ("deepseek2", "deepseek32", "glm-dsa",
+FAMILIES = ("deepseek2", "deepseek32", "deepseek4", "glm-dsa",
             "llama", "qwen2", "qwen3", "qwen3moe", "olmoe", "gpt-oss",
             "qwen2moe", "glm4moe", "minimax-m2", "minimax-m3", "granite",
             "granitemoe", "ernie4_5-moe", "hunyuan-moe", "dots1", "bailingmoe2", "llama4",

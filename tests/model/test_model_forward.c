@@ -301,7 +301,9 @@ static void any_alignment_of_the_file_gives_the_same_bits(void **state)
 		      { "gemma4", true },      { "deepseek2", true },
 		      { "glm-dsa", true },     { "minimax-m3", true },
 		      { "qwen3next", true },   { "qwen35", false },
-		      { "qwen35moe", true },   { "kimi-linear", true } };
+		      { "qwen35moe", true },   { "kimi-linear", true },
+
+		      { "deepseek4", true } };
 	static const uint32_t masks[] = { 0, ALL_CPU };
 
 	for (size_t a = 0; a < 2 * PST_ARRAY_SIZE(archs); a++) {
@@ -498,6 +500,73 @@ static void chosen_runs_change_no_bit(void **state)
 		check_batches(&tm, i & 1 ? ALL_CPU : 0,
 			      i & 2 ? PST_KV_F16 : PST_KV_F32);
 	}
+}
+
+/* A window, packed rows of which some are chosen, parallel streams, and experts
+ * by token.
+ */
+static void packed_rows_change_no_bit(void **state)
+{
+	for (int i = 0; i < 8; i++) {
+		struct tiny_model tm;
+
+		tm_init(&tm, "deepseek4", true);
+		if (i & 4)
+			tm_flags(&tm, "attention.compress_ratios", "4000");
+		check_batches(&tm, i & 1 ? ALL_CPU : 0,
+			      i & 2 ? PST_KV_F16 : PST_KV_F32);
+	}
+}
+
+/* The unfinished run is a state: it is there where it was kept, and what comes
+ * after that has the same bits again.
+ */
+static void packed_rows_go_back_to_where_the_state_is_known(void **state)
+{
+	struct mbed_args args = { .n_ctx = 64,
+				  .n_batch = NR_TOKENS,
+				  .threads = 1,
+				  .nr_slots = 16,
+				  .cpu_mask = ALL_CPU,
+				  .kv = PST_KV_F32 };
+	int32_t tokens[NR_TOKENS];
+	uint32_t n_vocab, kept = 0;
+	struct tiny_model tm;
+	float *want, *got;
+	char *path;
+
+	tm_init(&tm, "deepseek4", true);
+	path = mbed_write(&tm);
+	args.path = path;
+	want = eval(&args, &n_vocab);
+	got = calloc((size_t)NR_TOKENS * n_vocab, sizeof(*got));
+	make_tokens(n_vocab, tokens);
+	for (uint32_t n = 0; n < NR_TOKENS; n++) {
+		uint32_t first = NR_TOKENS - 7, at;
+		struct mbed b;
+
+		mbed_open(&b, &args);
+		assert_int_equal(mbed_eval(&b, tokens, first, 5, got), 0);
+		pst_kv_keep(&b.kv);
+		assert_int_equal(mbed_eval(&b, tokens + first,
+					   NR_TOKENS - first, 2,
+					   got + (size_t)first * n_vocab),
+				 0);
+		at = pst_kv_truncate(&b.kv, n);
+		assert_true(at <= n);
+		kept += at && at < NR_TOKENS - 1;
+		assert_int_equal(mbed_eval(&b, tokens + at, NR_TOKENS - at, 3,
+					   got + (size_t)at * n_vocab),
+				 0);
+		assert_memory_equal(got, want,
+				    NR_TOKENS * n_vocab * sizeof(*got));
+		mbed_close(&b);
+	}
+	assert_true(kept);
+	unlink(path);
+	free(path);
+	free(want);
+	free(got);
 }
 
 /* With as many runs as the sequence has, the heads that choose are idle. */
@@ -703,6 +772,9 @@ int main(void)
 		cmocka_unit_test(latent_attention_changes_no_bit),
 		cmocka_unit_test(chosen_runs_change_no_bit),
 		cmocka_unit_test(enough_runs_are_all_of_them),
+		cmocka_unit_test(packed_rows_change_no_bit),
+		cmocka_unit_test(
+			packed_rows_go_back_to_where_the_state_is_known),
 		cmocka_unit_test(truncating_never_looks_at_what_is_gone),
 		cmocka_unit_test(kv_memory_is_refused_when_it_overflows),
 		cmocka_unit_test(a_recurrent_block_does_not_see_the_batch),

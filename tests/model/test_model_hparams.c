@@ -577,6 +577,129 @@ static void an_encoder_is_read(void **state)
 	assert_int_equal(hp.n_token_types, 256);
 }
 
+static void packed_rows_are_read(void **state)
+{
+	struct tiny_model m;
+	struct pst_hparams hp;
+
+	tm_init(&m, "deepseek4", true);
+	tm_str(&m, "rope.scaling.type", "yarn");
+	tm_f32(&m, "rope.scaling.factor", 16.0f);
+	tm_u32(&m, "rope.scaling.original_context_length", 64);
+	read_ok(&m, &hp);
+	assert_int_equal(hp.layer[1].window, TM_WINDOW);
+	assert_int_equal(hp.layer[0].pack, 4);
+	assert_true(hp.layer[0].pack_chosen && !hp.layer[1].pack_chosen);
+	assert_int_equal(hp.layer[1].pack, 0);
+	/* Only blocks with packed rows are extended, and no length changes. */
+	assert_int_equal(hp.layer[0].rope, 1);
+	assert_int_equal(hp.layer[1].rope, 0);
+	assert_int_equal(hp.rope[0].scaling, PST_ROPE_SCALE_NONE);
+	assert_int_equal(hp.rope[1].scaling, PST_ROPE_SCALE_YARN);
+	assert_true(hp.rope[0].base == 10000.0f);
+	assert_true(hp.rope[1].base == 160000.0f);
+	assert_true(fabsf(hp.rope[1].attn_factor * (1.0f + 0.1f * logf(16.0f)) -
+			  1.0f) < 1e-6f);
+	assert_int_equal(hp.streams.nr, TM_STREAMS);
+	assert_int_equal(hp.streams.rounds, 5);
+	assert_true(hp.layer[0].by_token && !hp.layer[1].by_token);
+	assert_true(hp.layer[1].glu_limit == 0.5f);
+	assert_true(hp.layer[1].glu_limit_shared == 0.4f);
+	tm_drop(&m, "swiglu_clamp_shexp");
+	read_ok(&m, &hp);
+	assert_true(hp.layer[0].glu_limit_shared == 0.5f);
+	tm_drop(&m, "swiglu_clamp_exp");
+	read_ok(&m, &hp);
+	assert_true(hp.layer[0].glu_limit == 0.0f);
+	/* Run lengths of blocks that are left out may follow. */
+	tm_flags(&m, "attention.compress_ratios", "0400");
+	read_ok(&m, &hp);
+	assert_true(!hp.layer[0].pack && hp.layer[1].pack == 4);
+}
+
+static void packed_rows_without_their_keys_are_refused(void **state)
+{
+	static const char *const needed[] = {
+		"attention.q_lora_rank",
+		"attention.output_lora_rank",
+		"attention.output_group_count",
+		"attention.sliding_window",
+		"attention.compress_ratios",
+		"attention.compress_rope_freq_base",
+		"attention.indexer.head_count",
+		"attention.indexer.key_length",
+		"attention.indexer.top_k",
+		"rope.dimension_count",
+		"hyper_connection.count",
+		"hyper_connection.sinkhorn_iterations",
+		"hyper_connection.epsilon",
+		"hash_layer_count",
+	};
+	static const struct {
+		const char *key;
+		uint32_t value;
+		int err;
+	} wrong[] = {
+		{ "attention.head_count_kv", 2, -ENOTSUP },
+		{ "attention.value_length", 32, -EBADMSG },
+		{ "attention.output_group_count", 3, -EBADMSG },
+		{ "attention.indexer.key_length", 65, -ENOTSUP },
+		{ "attention.indexer.key_length", 4, -EBADMSG },
+		{ "hyper_connection.count", 1, -EBADMSG },
+		{ "hyper_connection.count", 9, -EBADMSG },
+		{ "hash_layer_count", 3, -EBADMSG },
+		{ "rope.dimension_count", 66, -EBADMSG },
+		{ "expert_gating_func", 2, -ENOTSUP },
+	};
+	struct tiny_model full, m;
+
+	tm_init(&full, "deepseek4", true);
+	for (size_t i = 0; i < PST_ARRAY_SIZE(needed); i++) {
+		m = full;
+		tm_drop(&m, needed[i]);
+		refused(&m, -EBADMSG, needed[i]);
+	}
+	for (size_t i = 0; i < PST_ARRAY_SIZE(wrong); i++) {
+		m = full;
+		tm_u32(&m, wrong[i].key, wrong[i].value);
+		refused(&m, wrong[i].err, wrong[i].key);
+	}
+	m = full;
+	tm_flags(&m, "attention.compress_ratios", "4");
+	refused(&m, -EBADMSG, "attention.compress_ratios");
+	tm_flags(&m, "attention.compress_ratios", "48");
+	refused(&m, -ENOTSUP, "attention.compress_ratios");
+	m = full;
+	tm_f32(&m, "hyper_connection.epsilon", -1.0f);
+	refused(&m, -EBADMSG, "hyper_connection.epsilon");
+	m = full;
+	tm_u32(&m, "swiglu_clamp_exp", 1);
+	refused(&m, -EBADMSG, "swiglu_clamp_exp");
+}
+
+/* A key may still count blocks that a converter has left out: what has no
+ * matrix to join two tokens does not predict.
+ */
+static void blocks_that_predict_nothing_are_ordinary(void **state)
+{
+	struct tiny_model m;
+	struct pst_hparams hp;
+
+	tm_init(&m, "deepseek4", true);
+	tm_u32(&m, "nextn_predict_layers", 1);
+	read_ok(&m, &hp);
+	assert_int_equal(hp.n_layers, TM_LAYERS);
+	tm_add(&m, "blk.1.nextn.eh_proj.weight", 2 * TM_EMBD, TM_EMBD, 1);
+	read_ok(&m, &hp);
+	assert_int_equal(hp.n_layers, TM_LAYERS - 1);
+	/* Counted, and left out as a whole. */
+	tm_init(&m, "glm-dsa", true);
+	tm_u32(&m, "block_count", TM_LAYERS + 1);
+	tm_u32(&m, "nextn_predict_layers", 1);
+	read_ok(&m, &hp);
+	assert_int_equal(hp.n_layers, TM_LAYERS);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -586,6 +709,9 @@ int main(void)
 		cmocka_unit_test(latent_attention_without_its_keys_is_refused),
 		cmocka_unit_test(the_choice_of_runs_is_read),
 		cmocka_unit_test(an_encoder_is_read),
+		cmocka_unit_test(packed_rows_are_read),
+		cmocka_unit_test(packed_rows_without_their_keys_are_refused),
+		cmocka_unit_test(blocks_that_predict_nothing_are_ordinary),
 		cmocka_unit_test(a_missing_key_is_named),
 		cmocka_unit_test(optional_keys_have_defaults),
 		cmocka_unit_test(an_integer_of_another_type_is_refused),

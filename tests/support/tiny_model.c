@@ -176,9 +176,10 @@ static void add_shared(struct tiny_model *m, uint32_t l)
 {
 	if (is_gdn(m))
 		BLOCK(m, l, "ffn_gate_inp_shexp.weight", TM_EMBD, 1, 1);
-	if (is(m, "minimax-m3"))
+	if (is(m, "minimax-m3") || (is(m, "deepseek4") && l))
 		BLOCK(m, l, "exp_probs_b.bias", TM_EXPERTS, 1, 1);
-	if (is(m, "llama4") || is(m, "minimax-m3") || is_gdn(m)) {
+	if (is(m, "llama4") || is(m, "minimax-m3") || is_gdn(m) ||
+	    is(m, "deepseek4")) {
 		add_shexp(m, l);
 	} else if (is(m, "gemma4")) {
 		add_dense(m, l);
@@ -205,6 +206,13 @@ static void add_token_input(struct tiny_model *m)
 	}
 }
 
+/* The experts of each token, in the first block. */
+static void add_ids(struct tiny_model *m)
+{
+	BLOCK(m, 0, "ffn_gate_tid2eid.weight", TM_USED, TM_VOCAB, 1);
+	tm_tensor(m, "blk.0.ffn_gate_tid2eid.weight")->type = TM_I32;
+}
+
 static void add_ffn(struct tiny_model *m, uint32_t l, bool moe)
 {
 	BLOCK(m, l,
@@ -218,6 +226,8 @@ static void add_ffn(struct tiny_model *m, uint32_t l, bool moe)
 		return;
 	}
 	add_shared(m, l);
+	if (is(m, "deepseek4") && !l)
+		add_ids(m);
 	BLOCK(m, l, "ffn_gate_inp.weight", TM_EMBD, TM_EXPERTS, 1);
 	BLOCK(m, l, "ffn_gate_exps.weight", TM_EMBD, TM_FF_EXP, TM_EXPERTS);
 	BLOCK(m, l, "ffn_up_exps.weight", TM_EMBD, TM_FF_EXP, TM_EXPERTS);
@@ -226,7 +236,8 @@ static void add_ffn(struct tiny_model *m, uint32_t l, bool moe)
 
 static bool is_mla(const struct tiny_model *m)
 {
-	return !strncmp(m->arch, "deepseek", 8) || !strcmp(m->arch, "glm-dsa");
+	return (!strncmp(m->arch, "deepseek", 8) && !is(m, "deepseek4")) ||
+	       !strcmp(m->arch, "glm-dsa");
 }
 
 static bool is_indexed(const struct tiny_model *m)
@@ -372,6 +383,87 @@ static void kimi_keys(struct tiny_model *m)
 	tm_u32(m, "kda.head_dim", TM_HD);
 }
 
+/* Weights of parallel streams. */
+static void add_mix(struct tiny_model *m, uint32_t l)
+{
+	uint64_t all = (uint64_t)TM_STREAMS * TM_EMBD;
+
+	BLOCK(m, l, "hc_attn_fn.weight", all, TM_MIX, 1);
+	BLOCK(m, l, "hc_attn_base.weight", TM_MIX, 1, 1);
+	BLOCK(m, l, "hc_attn_scale.weight", 3, 1, 1);
+	BLOCK(m, l, "hc_ffn_fn.weight", all, TM_MIX, 1);
+	BLOCK(m, l, "hc_ffn_base.weight", TM_MIX, 1, 1);
+	BLOCK(m, l, "hc_ffn_scale.weight", 3, 1, 1);
+}
+
+static void add_pack(struct tiny_model *m, uint32_t l, const char *name,
+		     uint64_t hd)
+{
+	char full[40];
+
+	snprintf(full, sizeof(full), "%s_kv.weight", name);
+	BLOCK(m, l, full, TM_EMBD, 2 * hd, 1);
+	snprintf(full, sizeof(full), "%s_gate.weight", name);
+	BLOCK(m, l, full, TM_EMBD, 2 * hd, 1);
+	snprintf(full, sizeof(full), "%s_ape.weight", name);
+	BLOCK(m, l, full, 2 * hd, 4, 1);
+	snprintf(full, sizeof(full), "%s_norm.weight", name);
+	BLOCK(m, l, full, hd, 1, 1);
+}
+
+/* Attention to a window, in the first block also to packed rows. */
+static void add_packed(struct tiny_model *m, uint32_t l)
+{
+	uint64_t all = (uint64_t)TM_HEADS * TM_PACKED_HD;
+
+	add_mix(m, l);
+	BLOCK(m, l, "attn_norm.weight", TM_EMBD, 1, 1);
+	BLOCK(m, l, "attn_q_a.weight", TM_EMBD, TM_Q_RANK, 1);
+	BLOCK(m, l, "attn_q_a_norm.weight", TM_Q_RANK, 1, 1);
+	BLOCK(m, l, "attn_q_b.weight", TM_Q_RANK, all, 1);
+	BLOCK(m, l, "attn_kv.weight", TM_EMBD, TM_PACKED_HD, 1);
+	BLOCK(m, l, "attn_kv_a_norm.weight", TM_PACKED_HD, 1, 1);
+	BLOCK(m, l, "attn_sinks.weight", TM_HEADS, 1, 1);
+	BLOCK(m, l, "attn_output_a.weight", all / TM_OUT_GROUPS,
+	      TM_OUT_GROUPS * TM_OUT_RANK, 1);
+	BLOCK(m, l, "attn_output_b.weight", TM_OUT_GROUPS * TM_OUT_RANK,
+	      TM_EMBD, 1);
+	if (l)
+		return;
+	add_pack(m, l, "attn_compressor", TM_PACKED_HD);
+	BLOCK(m, l, "indexer.attn_q_b.weight", TM_Q_RANK, 2 * TM_INDEX_HD, 1);
+	BLOCK(m, l, "indexer.proj.weight", TM_EMBD, 2, 1);
+	add_pack(m, l, "indexer_compressor", TM_INDEX_HD);
+}
+
+static void packed_keys(struct tiny_model *m)
+{
+	tm_u32(m, "attention.head_count_kv", 1);
+	tm_u32(m, "attention.key_length", TM_PACKED_HD);
+	tm_u32(m, "attention.value_length", TM_PACKED_HD);
+	tm_u32(m, "attention.q_lora_rank", TM_Q_RANK);
+	tm_u32(m, "attention.output_group_count", TM_OUT_GROUPS);
+	tm_u32(m, "attention.output_lora_rank", TM_OUT_RANK);
+	tm_u32(m, "attention.sliding_window", TM_WINDOW);
+	tm_flags(m, "attention.compress_ratios", "40");
+	tm_f32(m, "attention.compress_rope_freq_base", 160000.0f);
+	tm_u32(m, "attention.indexer.head_count", 2);
+	tm_u32(m, "attention.indexer.key_length", TM_INDEX_HD);
+	tm_u32(m, "attention.indexer.top_k", 3);
+	tm_u32(m, "rope.dimension_count", TM_ROPE);
+	tm_u32(m, "hyper_connection.count", TM_STREAMS);
+	tm_u32(m, "hyper_connection.sinkhorn_iterations", 5);
+	tm_f32(m, "hyper_connection.epsilon", 1e-6f);
+	tm_u32(m, "hash_layer_count", 1);
+	tm_u32(m, "expert_shared_count", 1);
+	tm_f32(m, "swiglu_clamp_exp", 0.5f);
+	tm_f32(m, "swiglu_clamp_shexp", 0.4f);
+	tm_add(m, "output_hc_fn.weight", (uint64_t)TM_STREAMS * TM_EMBD,
+	       TM_STREAMS, 1);
+	tm_add(m, "output_hc_base.weight", TM_STREAMS, 1, 1);
+	tm_add(m, "output_hc_scale.weight", 1, 1, 1);
+}
+
 static void add_attention(struct tiny_model *m, uint32_t l)
 {
 	uint64_t nq = TM_HEADS * TM_HD, nk = TM_HEADS_KV * TM_HD;
@@ -386,6 +478,10 @@ static void add_attention(struct tiny_model *m, uint32_t l)
 	}
 	if (is_mla(m) || is(m, "kimi-linear")) {
 		add_mla(m, l);
+		return;
+	}
+	if (is(m, "deepseek4")) {
+		add_packed(m, l);
 		return;
 	}
 	BLOCK(m, l, "attn_norm.weight", TM_EMBD, 1, 1);
@@ -466,6 +562,8 @@ void tm_init(struct tiny_model *m, const char *arch, bool moe)
 		gdn_keys(m, moe);
 	if (is(m, "kimi-linear"))
 		kimi_keys(m);
+	if (is(m, "deepseek4"))
+		packed_keys(m);
 	if (is(m, "gemma4"))
 		tm_array(m, "attention.sliding_window_pattern", PST_GGUF_U32,
 			 TM_LAYERS, 1);
@@ -573,6 +671,16 @@ static void fill_f32(const struct tiny_model *m, const struct tm_tensor *t,
 	}
 }
 
+/* Experts: each another one than its neighbours. */
+static void fill_ids(uint8_t *out, uint64_t nr)
+{
+	for (uint64_t i = 0; i < nr; i++) {
+		uint32_t v = (uint32_t)(i * 3 % TM_EXPERTS);
+
+		memcpy(out + i * sizeof(v), &v, sizeof(v));
+	}
+}
+
 static void put_tensor(const struct tiny_model *m, struct gguf_builder *b,
 		       const struct tm_tensor *t, uint64_t *rng)
 {
@@ -589,6 +697,8 @@ static void put_tensor(const struct tiny_model *m, struct gguf_builder *b,
 	memcpy(rec.ne, t->ne, sizeof(t->ne));
 	if (!t->type)
 		fill_f32(m, t, rng, bytes, nr);
+	if (t->type == TM_I32)
+		fill_ids(bytes, nr);
 	gb_tensor(b, &rec, bytes, size);
 	free(bytes);
 }

@@ -21,7 +21,9 @@ struct tm_kv {
 	char text[64];
 };
 
-/* A tensor; types other than F32 are filled with zeros. */
+#define TM_I32 26
+
+/* A tensor; I32 is filled with experts, types other than F32 with zeros. */
 struct tm_tensor {
 	char name[64];
 	uint32_t type;
@@ -74,7 +76,13 @@ enum {
 	TM_TAPS = 4,
 	TM_DELTA_HEADS_K = 2,
 	TM_DELTA_HEADS = 4,
-	TM_DELTA_HD_V = 8
+	TM_DELTA_HD_V = 8,
+	/* Of packed rows and parallel streams. */
+	TM_STREAMS = 3,
+	TM_MIX = (2 + TM_STREAMS) * TM_STREAMS,
+	TM_PACKED_HD = 64,
+	TM_OUT_GROUPS = 2,
+	TM_OUT_RANK = 24
 };
 
 /** tm_init() - @arch: a family; @moe: with experts, where it is optional */

@@ -140,6 +140,7 @@ static int run_pass(struct pst_engine *e, struct pst_fwd_pass *pass,
 	/* Nearly all were wanted by the chunk before: no need to guess. */
 	pass->predict_whole = pass->n > 1 && e->wanted_share >= WHOLE_SHARE;
 	pass->predict_ahead = blocks_ahead(e, pass->n);
+	pass->predict_known = e->opts.prefetch != PST_PREFETCH_OFF;
 	e->prefetch_on = pass->predict_ahead;
 	rc = pst_fwd_run(e->fwd, pass, diag);
 	e->wanted_share = 0.0;

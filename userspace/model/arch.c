@@ -12,6 +12,7 @@
 static const struct pst_arch *const archs[] = {
 	&pst_arch_deepseek2,
 	&pst_arch_deepseek32,
+	&pst_arch_deepseek4,
 	&pst_arch_glm_dsa,
 	&pst_arch_llama,
 	&pst_arch_qwen2,

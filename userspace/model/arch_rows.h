@@ -21,6 +21,7 @@
 
 extern const struct pst_arch pst_arch_deepseek2;
 extern const struct pst_arch pst_arch_deepseek32;
+extern const struct pst_arch pst_arch_deepseek4;
 extern const struct pst_arch pst_arch_glm_dsa;
 extern const struct pst_arch pst_arch_llama;
 extern const struct pst_arch pst_arch_qwen2;

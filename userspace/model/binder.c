@@ -11,6 +11,9 @@
 
 #include "model_priv.h"
 
+/* Of the container; no kernel computes with it. */
+#define TYPE_I32 26
+
 struct shape {
 	uint64_t ne[3];
 };
@@ -158,6 +161,22 @@ void pst_bind_array(struct pst_binder *b, const char *name, uint64_t n0,
 		check_shape(b, t, (struct shape){ { n0, n1, 1 } });
 	else
 		add_ref(b, t, 0, (const void **)dst);
+}
+
+void pst_bind_ids(struct pst_binder *b, const char *name, uint32_t n,
+		  uint32_t nr, const uint8_t **dst)
+{
+	const struct pst_gguf_tensor *t;
+
+	layer_name(b, name, "");
+	t = find(b, true);
+	if (t && t->type != TYPE_I32)
+		pst_bind_fail(b, -ENOTSUP, "is not I32");
+	if (!t || b->rc || !check_shape(b, t, (struct shape){ { n, nr, 1 } }))
+		return;
+	add_ref(b, t, 0, (const void **)dst);
+	if (!b->rc)
+		b->m->refs[b->m->nr_refs - 1].ids = true;
 }
 
 static void set_weight(struct pst_binder *b, struct pst_weight *w,

@@ -24,7 +24,7 @@ static void activate(struct ffn_job *j, const struct ffn_item *it, uint32_t row,
 	for (uint32_t i = 0; i < it->nr; i++) {
 		size_t at = (it->row + i) * f->h.stride + row;
 
-		pst_glu(f, f->h.f32 + at, f->up + at, nr);
+		pst_glu(f, f->h.f32 + at, f->up + at, nr, it->limit);
 		if (q8)
 			f->k->quantize(f->h.q8 + at, f->h.d + at / PST_K_QBLOCK,
 				       f->h.sum + at / PST_K_QBLOCK,

@@ -220,9 +220,12 @@ int pst_fwd_run(struct pst_fwd *f, const struct pst_fwd_pass *pass,
 	int rc;
 
 	f->predict.ahead = pass->predict_ahead;
+	f->predict.known = pass->predict_known;
 	f->predict.whole = pass->predict_whole;
+	f->tokens = pass->tokens;
 	pst_observe_begin(f, pass->kv->n_used);
 	pst_kv_begin(pass->kv, pass->n, pass->keep);
+	pst_predict_known(f, pass->n);
 	pst_fwd_embed(f, pass);
 	pst_token_input_begin(f, pass->n);
 	for (uint32_t l = 0; l < n_layers; l++) {

@@ -18,12 +18,13 @@ enum pst_kv_type {
 };
 
 /* Streams of what a block remembers; attention uses the first two, an indexer
- * the third.
+ * the third; the fourth holds rows that stand for several positions.
  */
 #define PST_KV_K       0
 #define PST_KV_V       1
 #define PST_KV_INDEX   2
-#define PST_KV_STREAMS 3
+#define PST_KV_PACKED  3
+#define PST_KV_STREAMS 4
 
 /* Copies of what a block remembers of the whole sequence: what the last pass
  * left, what the next one leaves, and one that can be come back to.
@@ -34,19 +35,25 @@ enum pst_kv_type {
  * struct pst_kv_shape - what one block remembers
  * @heads, @width: of each position: @heads rows of @width numbers in a stream;
  *	0 for none
+ * @step: positions that share a row; 0 or 1: each has its own.  A row stands for
+ *	whole runs of so many positions, from the first position on, and is kept
+ *	whatever the window
+ * @most: rows that a token reads at most, 0 for all that are there
  * @window: positions that are looked back at, the newest included; 0 for all
  * @state: floats of the whole sequence, whatever its length; 0 for none
  */
 struct pst_kv_shape {
 	uint32_t heads[PST_KV_STREAMS];
 	uint32_t width[PST_KV_STREAMS];
+	uint32_t step[PST_KV_STREAMS];
+	uint32_t most[PST_KV_STREAMS];
 	uint32_t window;
 	uint32_t state;
 };
 
 /**
  * struct pst_kv_layer - where a block's memory lies
- * @off_bytes: of a stream: [heads][cap][width]
+ * @off_bytes: of a stream: [heads][rows][width]; rows are cap, or n_ctx / step
  * @state_off_bytes: [PST_KV_COPIES][state], each copy aligned to 64
  * @cap: positions that fit
  * @base: the first position that is held; more than 0 with a window only
@@ -145,7 +152,11 @@ void pst_kv_begin(struct pst_kv *kv, uint32_t n, uint32_t keep);
 /** pst_kv_commit() - the @n tokens of the pass are held */
 void pst_kv_commit(struct pst_kv *kv, uint32_t n);
 
-/** pst_kv_at() - first byte of a head's row; @pos is held or has room */
+/**
+ * pst_kv_at() - first byte of a head's row; @pos is held or has room
+ *
+ * Where positions share rows @pos is one of the row's.
+ */
 uint8_t *pst_kv_at(const struct pst_kv *kv, uint32_t layer, uint32_t stream,
 		   uint32_t head, uint32_t pos);
 
@@ -211,6 +222,7 @@ void pst_fwd_set_store(struct pst_fwd *f, struct pst_store *s);
  * @keep: the state after so many of the tokens can be come back to, see
  *	pst_kv_begin(); 0: no such wish
  * @predict_ahead: blocks whose experts are guessed and read ahead, 0 for none
+ * @predict_known: experts that follow from the tokens alone are read ahead
  * @predict_whole: the guess is all of a block's experts
  * @states: not logits are given but the states that they would be made of, as
  *	an encoder always does
@@ -230,6 +242,7 @@ struct pst_fwd_pass {
 	bool states;
 	uint32_t keep;
 	uint32_t predict_ahead;
+	bool predict_known;
 	bool predict_whole;
 	int (*logits)(void *ctx, uint32_t token, const float *logits);
 	void (*progress)(void *ctx, uint32_t done, uint32_t all);

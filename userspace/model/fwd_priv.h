@@ -47,6 +47,7 @@ struct predict_said {
 /* See predict.c. */
 struct predict {
 	uint32_t ahead; /* blocks, 0: off */
+	bool known; /* what follows from the tokens is told */
 	bool whole; /* every expert of the next block will be wanted */
 	float *logits; /* [LOGITS_GROUP][n_expert] */
 	float *scores; /* [n_expert] */
@@ -83,6 +84,7 @@ struct pst_fwd {
 	float *x; /* [n_batch][x_width]: the residual stream */
 	uint32_t x_width;
 	struct streams streams;
+	const int32_t *tokens; /* [n] of the pass */
 	const float *in; /* [n_batch][n_embd]: xn before its norm */
 	struct act xn; /* [n_batch][n_embd]: what a half reads */
 	float *tmp; /* [n_batch][n_embd]: what a half adds */
@@ -151,6 +153,7 @@ struct ffn_item {
 	const uint32_t *idx; /* [nr] rows of the input, NULL for 0..nr-1 */
 	uint32_t nr;
 	uint32_t row; /* first row of h, up and the output */
+	float limit; /* of gate and up, 0 for none */
 };
 
 /** pst_linear() - several products as one job */
@@ -217,6 +220,29 @@ void pst_token_input_begin(struct pst_fwd *f, uint32_t n);
 void pst_token_input_run(struct pst_fwd *f, const struct pst_fwd_pass *pass,
 			 uint32_t layer);
 
+/* Rows whose scores are computed together. */
+#define PST_INDEX_ROWS 64
+
+/**
+ * struct pst_index - a choice among remembered rows
+ * @q: [heads][hd], @w: [heads]: queries and their weights, of one token
+ * @keys: [nr][hd] in the cache's type
+ * @nr: rows, more than @top_k; at most n_ctx
+ * @dots: [n_workers][heads][PST_INDEX_ROWS] scratch
+ * @best: [top_k] the chosen rows, in no order
+ */
+struct pst_index {
+	const float *q, *w;
+	const uint8_t *keys;
+	uint32_t heads, hd, nr, top_k;
+	float *dots;
+	uint32_t *best;
+};
+
+/** pst_index_pick() - fill @best */
+void pst_index_pick(const struct pst_fwd *f, enum pst_kv_type type,
+		    const struct pst_index *ix, uint32_t worker);
+
 /** pst_half_enter() - what a half reads, into f->in and normed into f->xn */
 void pst_half_enter(struct pst_fwd *f, uint32_t layer, enum pst_half half,
 		    uint32_t n);
@@ -241,8 +267,10 @@ void pst_half_leave(struct pst_fwd *f, uint32_t layer, enum pst_half half,
 /**
  * pst_glu() - what joins gate and up: h = glu(gate, up) in place of gate
  * @u: may be changed
+ * @limit: gate is cut there, up there and at its negative; 0: neither
  */
-void pst_glu(const struct pst_fwd *f, float *h, float *u, uint32_t n);
+void pst_glu(const struct pst_fwd *f, float *h, float *u, uint32_t n,
+	     float limit);
 
 /** pst_ffn_work() - lay out f->h and f->up for @rows rows of width @ff */
 void pst_ffn_work(struct pst_fwd *f, struct carve *c, uint64_t rows,
@@ -276,8 +304,15 @@ void pst_router(struct pst_fwd *f, uint32_t layer, uint32_t n);
 void pst_router_scores(const struct pst_fwd *f, const float *bias, float *p,
 		       float *s);
 
+/** pst_moe_by_token() - a token's experts, where they follow from it alone */
+void pst_moe_by_token(const struct pst_fwd *f, const uint8_t *by_token,
+		      int32_t token, uint32_t *sel);
+
 /** pst_top_k() - indices of the @k largest, best first; ties: lower first */
 void pst_top_k(const float *p, uint32_t n, uint32_t k, uint32_t *sel);
+
+/** pst_predict_known() - tell the store what follows from the tokens alone */
+void pst_predict_known(struct pst_fwd *f, uint32_t n);
 
 /** pst_predict() - tell the store what blocks after @layer will want */
 void pst_predict(struct pst_fwd *f, uint32_t layer, uint32_t n);

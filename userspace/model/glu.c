@@ -43,8 +43,19 @@ static void geglu(const struct pst_kernels *k, float *h, float *u, uint32_t n)
 	k->swiglu(h, h, u, n);
 }
 
-void pst_glu(const struct pst_fwd *f, float *h, float *u, uint32_t n)
+static void cut(float *h, float *u, uint32_t n, float limit)
 {
+	for (uint32_t i = 0; i < n; i++) {
+		h[i] = fminf(h[i], limit);
+		u[i] = fmaxf(fminf(u[i], limit), -limit);
+	}
+}
+
+void pst_glu(const struct pst_fwd *f, float *h, float *u, uint32_t n,
+	     float limit)
+{
+	if (limit > 0.0f)
+		cut(h, u, n, limit);
 	switch (f->m->hp.glu) {
 	case PST_GLU_SWIGLU:
 		f->k->swiglu(h, h, u, n);

@@ -280,6 +280,20 @@ static void refuse_variants(struct pst_keys *r)
 		pst_keys_unsupported(r, "= false is not supported");
 }
 
+/* Is the block an ordinary one, though a key counts it to those that predict?
+ * Such keys are found in files whose prediction blocks were left out, and do not
+ * say whether block_count still counts them.
+ */
+static bool is_ordinary(const struct pst_keys *r, uint32_t block)
+{
+	char norm[48], join[48];
+
+	snprintf(norm, sizeof(norm), "blk.%u.attn_norm.weight", block);
+	snprintf(join, sizeof(join), "blk.%u.nextn.eh_proj.weight", block);
+	return pst_gguf_find_tensor(r->g, norm) &&
+	       !pst_gguf_find_tensor(r->g, join);
+}
+
 /* Prediction blocks follow the others in the file and are left out. */
 static void read_blocks(struct pst_keys *r, struct pst_hparams *hp)
 {
@@ -295,7 +309,7 @@ static void read_blocks(struct pst_keys *r, struct pst_hparams *hp)
 		pst_keys_unsupported(r, "is not supported for this family");
 	else if (nextn >= r->n_blocks)
 		pst_keys_fail(r, "leaves no block");
-	else
+	else if (!is_ordinary(r, r->n_blocks - nextn))
 		hp->n_layers -= nextn;
 }
 

@@ -134,6 +134,29 @@ bool pst_keys_f32(struct pst_keys *r, const char *name, float *out)
 	return true;
 }
 
+bool pst_keys_f32s(struct pst_keys *r, const char *name, float *out)
+{
+	const struct pst_gguf_kv *kv;
+
+	kv = pst_gguf_find(r->g, pst_keys_name(r, name));
+	if (r->rc || !kv)
+		return false;
+	for (uint32_t i = 0; i < r->n_blocks; i++) {
+		bool array = kv->type == PST_GGUF_ARRAY;
+		double v;
+
+		if ((array && kv->count != r->n_blocks) ||
+		    pst_gguf_elem_f64(kv, array ? i : 0, &v) ||
+		    !isfinite((float)v)) {
+			pst_keys_fail(r, "is no finite float (or no array of "
+					 "one per block)");
+			return false;
+		}
+		out[i] = (float)v;
+	}
+	return true;
+}
+
 bool pst_keys_str(struct pst_keys *r, const char *name, struct pst_str *out)
 {
 	int rc = pst_gguf_get_str(r->g, pst_keys_name(r, name), out);

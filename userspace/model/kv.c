@@ -30,6 +30,18 @@ static uint32_t positions(const struct pst_kv_shape *s,
 	return (uint32_t)PST_MIN(n, (uint64_t)args->n_ctx);
 }
 
+static bool has_steps(const struct pst_kv_shape *s, uint32_t stream)
+{
+	return s->step[stream] > 1;
+}
+
+/* Rows of a stream in @n positions; only whole runs of them have one. */
+static uint32_t rows_in(const struct pst_kv_shape *s, uint32_t stream,
+			uint32_t n)
+{
+	return has_steps(s, stream) ? n / s->step[stream] : n;
+}
+
 static uint64_t copy_bytes(const struct pst_kv_layer *l)
 {
 	return pst_align_up((uint64_t)l->shape.state * sizeof(float), 64);
@@ -44,9 +56,12 @@ static bool place(const struct pst_kv_args *args, struct pst_kv_layer *l,
 	l->cap = positions(&l->shape, args);
 	for (int i = 0; i < PST_KV_STREAMS; i++) {
 		uint64_t v = (uint64_t)l->shape.heads[i] * l->shape.width[i];
+		uint64_t rows = has_steps(&l->shape, i)
+					? rows_in(&l->shape, i, args->n_ctx)
+					: l->cap;
 
 		l->off_bytes[i] = *at;
-		if (!pst_mul_u64(v, elem * l->cap, &v) || v > INT64_MAX / 8)
+		if (!pst_mul_u64(v, elem * rows, &v) || v > INT64_MAX / 8)
 			return false;
 		*at += pst_align_up(v, 64);
 		if (*at > INT64_MAX / 4)
@@ -86,11 +101,16 @@ uint64_t pst_kv_read_bytes(const struct pst_hparams *hp, enum pst_kv_type type,
 	uint64_t n = 0;
 
 	hp->layer[layer].mixer->shape(hp, layer, &s);
-	for (int i = 0; i < PST_KV_STREAMS; i++)
-		n += (uint64_t)s.heads[i] * s.width[i];
-	if (s.window)
-		depth = PST_MIN(depth, s.window);
-	return n * depth * (type == PST_KV_F32 ? 4 : 2) +
+	for (uint32_t i = 0; i < PST_KV_STREAMS; i++) {
+		uint32_t rows = rows_in(&s, i, depth);
+
+		if (s.window && !has_steps(&s, i))
+			rows = PST_MIN(rows, s.window);
+		if (s.most[i])
+			rows = PST_MIN(rows, s.most[i]);
+		n += (uint64_t)s.heads[i] * s.width[i] * rows;
+	}
+	return n * (type == PST_KV_F32 ? 4 : 2) +
 	       2 * (uint64_t)s.state * sizeof(float);
 }
 
@@ -238,6 +258,10 @@ uint8_t *pst_kv_at(const struct pst_kv *kv, uint32_t layer, uint32_t stream,
 	const struct pst_kv_layer *l = &kv->layers[layer];
 	uint64_t row = (uint64_t)head * l->cap + (pos - l->base);
 
+	if (has_steps(&l->shape, stream))
+		row = (uint64_t)head * rows_in(&l->shape, stream, kv->n_ctx) +
+		      rows_in(&l->shape, stream, pos);
+
 	return (uint8_t *)kv->mem.addr + l->off_bytes[stream] +
 	       row * l->shape.width[stream] * pst_kv_elem(kv);
 }
@@ -250,8 +274,10 @@ static void move_layer(struct pst_kv *kv, uint32_t layer, uint32_t base)
 
 	for (uint32_t s = 0; s < PST_KV_STREAMS; s++) {
 		uint64_t bytes = rows * l->shape.width[s] * pst_kv_elem(kv);
+		uint32_t heads = has_steps(&l->shape, s) ? 0
+							 : l->shape.heads[s];
 
-		for (uint32_t h = 0; h < l->shape.heads[s]; h++)
+		for (uint32_t h = 0; h < heads; h++)
 			memmove(pst_kv_at(kv, layer, s, h, l->base),
 				pst_kv_at(kv, layer, s, h, base), bytes);
 	}

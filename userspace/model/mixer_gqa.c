@@ -92,6 +92,8 @@ static void shape(const struct pst_hparams *hp, uint32_t layer,
 	if (lh->runs_chosen) {
 		out->heads[PST_KV_INDEX] = 1;
 		out->width[PST_KV_INDEX] = hp->runs.hd;
+		out->most[PST_KV_K] = hp->runs.top_k * hp->runs.len;
+		out->most[PST_KV_V] = out->most[PST_KV_K];
 	}
 }
 

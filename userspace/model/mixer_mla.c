@@ -72,6 +72,7 @@ static void shape(const struct pst_hparams *hp, uint32_t layer,
 
 	out->heads[PST_KV_K] = 1;
 	out->width[PST_KV_K] = p->kv_rank + p->hd_rope;
+	out->most[PST_KV_K] = p->index_top_k;
 	if (p->index_top_k && !p->index_reused[layer]) {
 		out->heads[PST_KV_INDEX] = 1;
 		out->width[PST_KV_INDEX] = p->index_hd;

@@ -13,7 +13,7 @@ struct mla_index {
 	float *q; /* [n][index_heads * index_hd] */
 	float *k; /* [n][index_hd] */
 	float *w; /* [n][index_heads] */
-	float *dots; /* [n_workers][index_heads][INDEX_POSITIONS] */
+	float *dots; /* [n_workers][index_heads][PST_INDEX_ROWS] */
 };
 
 /* Scratch of one pass; a slice is a few of its tokens. */
@@ -41,9 +41,6 @@ struct mla_job {
 	uint32_t pos0; /* position of the first */
 	uint32_t first; /* of the slice */
 };
-
-/* Positions whose scores are computed together. */
-#define INDEX_POSITIONS 64
 
 /** pst_mla_index_bind() - the indexer's tensors, if the block has one */
 void pst_mla_index_bind(struct pst_binder *b, struct pst_mla *w);

@@ -18,6 +18,8 @@
 
 /* Blocks of the deepest model that is accepted. */
 #define PST_MAX_LAYERS 512
+/* Groups of heads on their way through an output in two steps, at most. */
+#define PST_MAX_OUT_GROUPS 64
 /* Parallel residual streams at most. */
 #define PST_MAX_STREAMS 8
 /* Matrices of a block besides its experts. */
@@ -134,6 +136,12 @@ struct pst_rope_params {
  *	0: its own
  * @runs_chosen: each KV head attends to chosen runs of positions only, see
  *	struct pst_runs_hp
+ * @glu_limit, @glu_limit_shared: gate and up of experts and of the shared one
+ *	are cut there, see glu.c; 0: not at all
+ * @by_token: experts follow from the token alone; the router only weighs them
+ * @pack: positions of a packed row, see struct pst_packed_hp; 0: no such rows
+ * @pack_chosen: a packed row tells of the run before its own as well, and a
+ *	token attends to chosen ones
  * @n_ff: width of a dense feed-forward block, 0 when there is none
  */
 struct pst_layer_hp {
@@ -151,6 +159,11 @@ struct pst_layer_hp {
 	bool q_temp;
 	uint32_t kv_back;
 	bool runs_chosen;
+	float glu_limit;
+	float glu_limit_shared;
+	bool by_token;
+	uint32_t pack;
+	bool pack_chosen;
 	uint32_t n_ff;
 };
 
@@ -227,6 +240,23 @@ struct pst_runs_hp {
 };
 
 /**
+ * struct pst_packed_hp - attention to a window and to packed rows before it
+ * @q_rank: width of the compressed query
+ * @out_groups: heads go through the output in so many groups, each to
+ * @out_rank: numbers
+ * @index_top_k: packed rows that a token attends to at most where pack_chosen
+ * @index_heads, @index_hd: heads that choose them, and their length
+ */
+struct pst_packed_hp {
+	uint32_t q_rank;
+	uint32_t out_groups;
+	uint32_t out_rank;
+	uint32_t index_top_k;
+	uint32_t index_heads;
+	uint32_t index_hd;
+};
+
+/**
  * struct pst_streams_hp - a residual stream that is several in parallel
  * @nr: streams; 0: one, a plain sum
  * @rounds: how often the matrix that mixes them is normalised
@@ -285,6 +315,7 @@ struct pst_delta_hp {
  * @n_ff_shexp: width of the shared expert of a block with experts, 0 for none
  * @mla, @delta: of blocks with these mixers
  * @runs: of blocks with runs_chosen
+ * @packed: of blocks with that mixer
  * @streams: of the residual stream
  * @layer: [n_layers]
  */
@@ -318,6 +349,7 @@ struct pst_hparams {
 	struct pst_mla_hp mla;
 	struct pst_delta_hp delta;
 	struct pst_runs_hp runs;
+	struct pst_packed_hp packed;
 	struct pst_streams_hp streams;
 	struct pst_layer_hp layer[PST_MAX_LAYERS];
 };
@@ -419,9 +451,42 @@ struct pst_delta {
 };
 
 /**
+ * struct pst_pack - what makes one row of several
+ * @kv: a position's part of the row, @gate: how much it weighs, by channel
+ * @place: added to that, by its place in the run
+ * @norm: of the row
+ */
+struct pst_pack {
+	struct pst_weight kv, gate, place;
+	const float *norm;
+};
+
+/**
+ * struct pst_packed - the weights of attention to a window and packed rows
+ * @wq_a, @q_norm: to the compressed query; @wq: from that to all heads
+ * @wkv, @kv_norm: to the one key of all heads, which is the value as well
+ * @wo_a: for each group of heads, out_rank rows; @wo_b: from all these
+ * @sinks: [n_head] logits that only weigh in the softmax's sum
+ * @pack: where rows are packed
+ * @ix_q, @ix_w, @ix_pack: queries, weights and packed keys of the heads that
+ *	choose
+ */
+struct pst_packed {
+	struct pst_weight wq_a, wq, wkv, wo_a, wo_b;
+	const float *q_norm;
+	const float *kv_norm;
+	const float *sinks;
+	struct pst_pack pack;
+	struct pst_weight ix_q, ix_w;
+	struct pst_pack ix_pack;
+};
+
+/**
  * struct pst_moe - the weights of a block with experts that every token needs
  * @router: {n_embd, n_expert}
  * @choice_bias: [n_expert], added for the choice only, or NULL
+ * @by_token: [n_vocab][n_expert_used] experts of each token, int32_t and each
+ *	below n_expert, aligned to nothing; or NULL
  * @sh_gate, @sh_up, @sh_down: the shared expert; n_out is 0 without one
  * @sh_router: [n_embd]: sigmoid(sh_router . x) multiplies it, or NULL
  * @router_norm, @expert_norm: [n_embd], norms of what the router and the experts
@@ -433,6 +498,7 @@ struct pst_delta {
 struct pst_moe {
 	struct pst_weight router;
 	const float *choice_bias;
+	const uint8_t *by_token;
 	struct pst_weight sh_gate, sh_up, sh_down;
 	const float *sh_router;
 	const float *router_norm;
@@ -479,6 +545,7 @@ struct pst_layer {
 		struct pst_mla mla;
 		struct pst_gqa gqa;
 		struct pst_delta delta;
+		struct pst_packed packed;
 	};
 	struct pst_weight gate, up, down;
 	struct pst_weight in_gate, in_proj;
@@ -491,6 +558,7 @@ struct pst_layer {
 /* A pointer that is filled in when the trunk has been loaded. */
 struct pst_trunk_ref {
 	const struct pst_gguf_tensor *t;
+	bool ids; /* experts, see pst_bind_ids() */
 	uint64_t off_bytes;
 	const void **dst;
 };

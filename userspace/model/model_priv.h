@@ -156,6 +156,13 @@ bool pst_keys_flags(struct pst_keys *r, const char *name, uint32_t *out);
 
 /** pst_keys_f32() - a finite float; Return: as pst_keys_u32() */
 bool pst_keys_f32(struct pst_keys *r, const char *name, float *out);
+
+/**
+ * pst_keys_f32s() - a finite float for each block, or one for all of them
+ * @out: [PST_MAX_LAYERS], filled for n_blocks
+ */
+bool pst_keys_f32s(struct pst_keys *r, const char *name, float *out);
+
 bool pst_keys_str(struct pst_keys *r, const char *name, struct pst_str *out);
 bool pst_keys_bool(struct pst_keys *r, const char *name, bool *out);
 
@@ -235,6 +242,15 @@ bool pst_bind_vec(struct pst_binder *b, const char *name, uint64_t n,
  */
 void pst_bind_array(struct pst_binder *b, const char *name, uint64_t n0,
 		    uint64_t n1, const float **dst);
+
+/**
+ * pst_bind_ids() - experts by name: a tensor of I32 {n, nr}, each an expert
+ * @dst: gets its first byte; aligned to nothing
+ *
+ * The numbers themselves are looked at when the trunk has been read.
+ */
+void pst_bind_ids(struct pst_binder *b, const char *name, uint32_t n,
+		  uint32_t nr, const uint8_t **dst);
 
 /**
  * pst_bind_mat() - a matrix {n_in, n_out}: blk.N.<name>.weight, with its
@@ -362,6 +378,7 @@ extern const struct pst_mixer pst_mixer_gdn;
 extern const struct pst_mixer pst_mixer_kda;
 extern const struct pst_mixer pst_mixer_mla;
 extern const struct pst_mixer pst_mixer_gqa;
+extern const struct pst_mixer pst_mixer_packed;
 extern const struct pst_ffn pst_ffn_dense;
 extern const struct pst_ffn pst_ffn_moe;
 

@@ -76,7 +76,10 @@ static void bind(struct pst_binder *b, struct pst_layer *l)
 	const struct pst_hparams *hp = &b->m->hp;
 
 	bind_router(b, &l->moe);
-	if (hp->router.bias != PST_NEVER)
+	if (hp->layer[b->layer].by_token)
+		pst_bind_ids(b, "ffn_gate_tid2eid.weight", hp->n_expert_used,
+			     hp->n_vocab, &l->moe.by_token);
+	else if (hp->router.bias != PST_NEVER)
 		pst_bind_vec(b, "exp_probs_b.bias", hp->n_expert,
 			     hp->router.bias == PST_REQUIRED,
 			     &l->moe.choice_bias);
@@ -130,12 +133,15 @@ static void pick_expert(struct pst_weight *w, uint32_t expert,
 		w->bias += (size_t)expert * w->n_out;
 }
 
-static void make_item(const struct pst_fwd *f, const struct pst_layer *l,
+static void make_item(const struct pst_fwd *f, uint32_t layer,
 		      const struct pst_expert *e, struct ffn_item *it)
 {
+	const struct pst_layer *l = &f->m->layers[layer];
+
 	it->gate = l->gate;
 	it->up = l->up;
 	it->down = l->down;
+	it->limit = f->m->hp.layer[layer].glu_limit;
 	pick_expert(&it->gate, e->expert, e->part[0]);
 	if (l->moe.fused_gate_up) {
 		pick_expert(&it->up, e->expert,
@@ -170,15 +176,18 @@ static void lay_out_inputs(struct pst_fwd *f, struct carve *c)
 }
 
 /* tmp = the shared expert, where there is one. */
-static void run_shared(struct pst_fwd *f, const struct pst_layer *l, uint32_t n)
+static void run_shared(struct pst_fwd *f, uint32_t layer, uint32_t n)
 {
+	const struct pst_layer *l = &f->m->layers[layer];
 	const struct pst_moe *m = &l->moe;
 	struct carve c = { .base = f->work };
 	struct ffn_item it = { .gate = m->sh_gate,
 			       .up = m->sh_up,
 			       .down = m->sh_down,
 			       .x = f->xn.k,
-			       .nr = n };
+			       .nr = n,
+			       .limit =
+				       f->m->hp.layer[layer].glu_limit_shared };
 	uint64_t start;
 
 	lay_out_inputs(f, &c);
@@ -194,13 +203,12 @@ static void run_shared(struct pst_fwd *f, const struct pst_layer *l, uint32_t n)
 /* Experts that are begun now come first; they are finished now too, unless
  * the last matrix of all of them is still on its way.
  */
-static void compute_taken(struct pst_fwd *f, const struct pst_layer *l,
-			  uint32_t nr)
+static void compute_taken(struct pst_fwd *f, uint32_t layer, uint32_t nr)
 {
 	uint32_t nr_begin = 0, at = nr;
 
 	for (uint32_t i = 0; i < nr; i++)
-		make_item(f, l, &f->taken[i],
+		make_item(f, layer, &f->taken[i],
 			  &f->items[f->taken[i].begin ? nr_begin++ : --at]);
 	pst_ffn_begin(f, f->items, nr_begin);
 	if (!f->taken[0].finish)
@@ -213,16 +221,14 @@ static void compute_taken(struct pst_fwd *f, const struct pst_layer *l,
 static int run_experts(struct pst_fwd *f, uint32_t layer, uint32_t n,
 		       uint32_t nr_ids, struct pst_diag *diag)
 {
-	const struct pst_layer *l = &f->m->layers[layer];
 	int nr;
 
 	pst_store_begin(f->store, layer, f->ids, nr_ids);
 	pst_predict(f, layer, n);
-	run_shared(f, l, n);
+	run_shared(f, layer, n);
 	while ((nr = pst_store_take(f->store, f->taken, TAKE_MAX, true, diag)) >
-	       0) {
-		compute_taken(f, l, (uint32_t)nr);
-	}
+	       0)
+		compute_taken(f, layer, (uint32_t)nr);
 	pst_store_end(f->store);
 	return nr;
 }

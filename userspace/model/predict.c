@@ -7,6 +7,9 @@
  * ranks mostly as it will.  How far a guess can be trusted is learned while
  * running, by the distance of its score from the last one that would be chosen.
  * Predictions move reads in time; no result depends on them.
+ *
+ * Where experts follow from the token alone there is nothing to guess: they are
+ * told to the store as soon as the tokens are known, before the first block.
  */
 #include <math.h>
 #include <string.h>
@@ -137,6 +140,39 @@ static uint32_t guess_all(struct pst_fwd *f)
 	return nr;
 }
 
+/* The experts of all tokens of a block that goes by token, in file order. */
+static uint32_t known(struct pst_fwd *f, const uint8_t *by_token, uint32_t n)
+{
+	const struct pst_hparams *hp = &f->m->hp;
+	struct predict *p = &f->predict;
+
+	memset(p->taken, 0, hp->n_expert * sizeof(*p->taken));
+	for (uint32_t t = 0; t < n; t++) {
+		pst_moe_by_token(f, by_token, f->tokens[t], p->rank);
+		for (uint32_t r = 0; r < hp->n_expert_used; r++)
+			p->taken[p->rank[r]] = true;
+	}
+	return guess_union(f);
+}
+
+/* A choice that is forced may be another one. */
+static bool is_known(const struct pst_fwd *f, uint32_t layer)
+{
+	return f->m->layers[layer].moe.by_token &&
+	       !(f->observer && f->observer->foresee);
+}
+
+void pst_predict_known(struct pst_fwd *f, uint32_t n)
+{
+	if (!f->store || !f->predict.known || !pst_store_can_prefetch(f->store))
+		return;
+	for (uint32_t l = 0; l < f->m->hp.n_layers; l++)
+		if (is_known(f, l))
+			pst_store_prefetch(
+				f->store, l, f->predict.ids,
+				known(f, f->m->layers[l].moe.by_token, n));
+}
+
 static void run_router(struct pst_fwd *f, uint32_t layer, uint32_t first,
 		       uint32_t nr)
 {
@@ -209,12 +245,29 @@ void pst_predict(struct pst_fwd *f, uint32_t layer, uint32_t n)
 	for (uint32_t l = layer + 1; left && l < f->m->hp.n_layers; l++) {
 		uint32_t nr;
 
-		if (!f->m->experts[l].nr_parts)
+		if (!f->m->experts[l].nr_parts || is_known(f, l))
 			continue;
 		nr = guess(f, l, n, &f->predict.said[l % PREDICT_AHEAD_MAX]);
 		pst_store_prefetch(f->store, l, f->predict.ids, nr);
 		left--;
 	}
+}
+
+/* What was known teaches nothing about guesses. */
+static void score_known(struct pst_fwd *f, uint32_t layer, uint32_t n)
+{
+	struct pst_predict_stats *st = &f->predict.stats[layer];
+	uint32_t k = f->m->hp.n_expert_used;
+
+	if (n != 1 || !f->predict.known || !pst_store_can_prefetch(f->store))
+		return;
+	pst_moe_by_token(f, f->m->layers[layer].moe.by_token, f->tokens[0],
+			 f->predict.rank);
+	st->said += k;
+	st->wanted += f->n_used;
+	for (uint32_t r = 0; r < k; r++)
+		for (uint32_t i = 0; i < f->n_used; i++)
+			st->right += f->sel[i] == f->predict.rank[r];
 }
 
 void pst_predict_score(struct pst_fwd *f, uint32_t layer, uint32_t n)
@@ -224,6 +277,10 @@ void pst_predict_score(struct pst_fwd *f, uint32_t layer, uint32_t n)
 	struct pst_predict_stats *st = &p->stats[layer];
 	uint32_t k = f->m->hp.n_expert_used;
 
+	if (is_known(f, layer)) {
+		score_known(f, layer, n);
+		return;
+	}
 	if (n != 1 || said->layer != layer)
 		return;
 	said->layer = UINT32_MAX;

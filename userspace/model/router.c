@@ -6,6 +6,7 @@
  * does not enter the weights and within the best groups where the family has
  * such (DeepSeek-V3 report, section 2.1.2); ties: lower index first.  The
  * weights are the chosen ones' probabilities, optionally renormalised, scaled.
+ * Where experts follow from the token alone the choice is looked up.
  */
 #include <math.h>
 #include <string.h>
@@ -183,7 +184,16 @@ void pst_router_scores(const struct pst_fwd *f, const float *bias, float *p,
 struct route_job {
 	struct pst_fwd *f;
 	const float *bias;
+	const uint8_t *by_token;
 };
+
+void pst_moe_by_token(const struct pst_fwd *f, const uint8_t *by_token,
+		      int32_t token, uint32_t *sel)
+{
+	size_t bytes = f->m->hp.n_expert_used * sizeof(*sel);
+
+	memcpy(sel, by_token + (size_t)token * bytes, bytes);
+}
 
 static void route_chunk(void *ctx, uint32_t t, uint32_t worker)
 {
@@ -196,14 +206,19 @@ static void route_chunk(void *ctx, uint32_t t, uint32_t worker)
 
 	(void)worker;
 	pst_router_scores(f, j->bias, p, s);
-	pst_top_k(s, hp->n_expert, hp->n_expert_used, f->sel + at);
+	if (j->by_token)
+		pst_moe_by_token(f, j->by_token, f->tokens[t], f->sel + at);
+	else
+		pst_top_k(s, hp->n_expert, hp->n_expert_used, f->sel + at);
 	weigh(hp, p, f->sel + at, f->sel_w + at);
 }
 
 void pst_router(struct pst_fwd *f, uint32_t layer, uint32_t n)
 {
 	const struct pst_moe *m = &f->m->layers[layer].moe;
-	struct route_job j = { .f = f, .bias = m->choice_bias };
+	struct route_job j = { .f = f,
+			       .bias = m->choice_bias,
+			       .by_token = m->by_token };
 	struct lin_item item = { .w = &m->router,
 				 .x = m->router_norm ? &f->xe.k : &f->xn.k,
 				 .nr_x = n,

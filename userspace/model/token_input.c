@@ -128,7 +128,7 @@ static void gate_chunk(void *ctx, uint32_t t, uint32_t worker)
 
 	(void)worker;
 	pst_glu(j->f, j->s.gate.f32 + t * j->s.gate.stride,
-		j->s.own + (size_t)t * width, width);
+		j->s.own + (size_t)t * width, width, 0.0f);
 }
 
 void pst_token_input_run(struct pst_fwd *f, const struct pst_fwd_pass *pass,

@@ -207,13 +207,35 @@ static int read_trunk(struct pst_model *m, const struct pst_trunk_args *args,
 	return rc;
 }
 
+/* Experts by number: one that does not exist would be looked for in memory. */
+static int check_ids(const struct pst_model *m, const struct pst_trunk_ref *r,
+		     struct pst_diag *diag)
+{
+	const uint8_t *ids = *r->dst;
+
+	for (uint64_t i = 0; i < r->t->size_bytes; i += sizeof(uint32_t)) {
+		uint32_t id;
+
+		memcpy(&id, ids + i, sizeof(id));
+		if (id >= m->hp.n_expert)
+			return pst_diag_set_at(
+				diag, -EBADMSG,
+				pst_gguf_file(m->g, r->t->file)->path,
+				r->t->off_bytes + i,
+				"tensor '%s' names expert %" PRId32
+				", there are %u",
+				r->t->name, (int32_t)id, m->hp.n_expert);
+	}
+	return 0;
+}
+
 int pst_model_load_trunk(struct pst_model *m, const struct pst_trunk_args *args,
 			 struct pst_diag *diag)
 {
 	struct pst_mem_args want = { .size_bytes = m->trunk_bytes,
 				     .want = args->huge,
 				     .node = args->node };
-	int rc;
+	int rc = 0;
 
 	if (!args->use_map) {
 		rc = pst_mem_map(&want, &m->trunk, diag);
@@ -222,12 +244,14 @@ int pst_model_load_trunk(struct pst_model *m, const struct pst_trunk_args *args,
 		if (rc)
 			return rc;
 	}
-	for (uint32_t i = 0; i < m->nr_refs; i++) {
+	for (uint32_t i = 0; !rc && i < m->nr_refs; i++) {
 		const struct pst_trunk_ref *r = &m->refs[i];
 
 		*r->dst = args->use_map ? pst_gguf_tensor_data(m->g, r->t) +
 						  r->off_bytes
 					: addr_of(m, r);
+		if (r->ids)
+			rc = check_ids(m, r, diag);
 	}
-	return 0;
+	return rc;
 }
