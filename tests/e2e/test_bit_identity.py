@@ -18,7 +18,7 @@ ARCHS = ("deepseek2", "deepseek32", "deepseek4", "glm-dsa",
          "llama", "qwen3moe", "olmoe", "gpt-oss", "qwen2moe", "glm4moe",
          "minimax-m2", "minimax-m3", "granitemoe", "ernie4_5-moe", "hunyuan-moe", "dots1",
          "bailingmoe2", "llama4", "gemma4", "qwen3next",
-         "qwen35moe", "kimi-linear")
+         "qwen35moe", "kimi-linear", "kimi-k3")
 
 
 def caches(case):

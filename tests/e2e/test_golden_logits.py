@@ -19,7 +19,7 @@ FAMILIES = ("deepseek2", "deepseek32", "deepseek4", "glm-dsa",
             "qwen2moe", "glm4moe", "minimax-m2", "minimax-m3", "granite",
             "granitemoe", "ernie4_5-moe", "hunyuan-moe", "dots1", "bailingmoe2", "llama4",
             "phi3", "gemma3", "gemma4", "bert", "qwen3next",
-            "qwen35moe", "kimi-linear")
+            "qwen35moe", "kimi-linear", "kimi-k3")
 FLOATS = {"F32", "F16", "BF16"}
 # Types that must be computed; a case with others may be refused instead.
 TYPES = FLOATS | {"Q4_0", "Q4_1", "Q5_0", "Q5_1", "Q8_0", "Q2_K", "Q3_K",

@@ -27,7 +27,8 @@ static const struct {
 	{ "gemma3", false },	{ "gemma4", false },	 { "gemma4", true },
 	{ "deepseek2", true },	{ "deepseek32", true },	 { "glm-dsa", true },
 	{ "minimax-m3", true }, { "qwen3next", true },	 { "qwen35", false },
-	{ "qwen35moe", true },	{ "kimi-linear", true }, { "deepseek4", true }
+	{ "qwen35moe", true },	{ "kimi-linear", true }, { "deepseek4", true },
+	{ "kimi-k3", true }
 };
 
 #define NR_FAMILIES PST_ARRAY_SIZE(families)

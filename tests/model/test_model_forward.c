@@ -243,7 +243,8 @@ static void fail_passes(const char *path)
 
 static void a_failed_pass_leaves_the_sequence_alone(void **state)
 {
-	static const char *const with_state[] = { "qwen3next", "kimi-linear" };
+	static const char *const with_state[] = { "qwen3next", "kimi-linear",
+						  "kimi-k3" };
 	char *path = mbed_data(models[0]);
 
 	fail_passes(path);
@@ -302,8 +303,7 @@ static void any_alignment_of_the_file_gives_the_same_bits(void **state)
 		      { "glm-dsa", true },     { "minimax-m3", true },
 		      { "qwen3next", true },   { "qwen35", false },
 		      { "qwen35moe", true },   { "kimi-linear", true },
-
-		      { "deepseek4", true } };
+		      { "kimi-k3", true },     { "deepseek4", true } };
 	static const uint32_t masks[] = { 0, ALL_CPU };
 
 	for (size_t a = 0; a < 2 * PST_ARRAY_SIZE(archs); a++) {
@@ -653,7 +653,7 @@ static void truncating_never_looks_at_what_is_gone(void **state)
 }
 
 static const char *const recurrent[] = { "qwen3next", "qwen35", "qwen35moe",
-					 "kimi-linear" };
+					 "kimi-linear", "kimi-k3" };
 
 static void tm_recurrent(struct tiny_model *tm, size_t i)
 {

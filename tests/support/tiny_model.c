@@ -164,6 +164,11 @@ static bool is_gdn(const struct tiny_model *m)
 	return is(m, "qwen3next") || is(m, "qwen35") || is(m, "qwen35moe");
 }
 
+static bool is_kimi(const struct tiny_model *m)
+{
+	return is(m, "kimi-linear") || is(m, "kimi-k3");
+}
+
 static void add_shexp(struct tiny_model *m, uint32_t l)
 {
 	BLOCK(m, l, "ffn_gate_shexp.weight", TM_EMBD, TM_FF_EXP, 1);
@@ -213,8 +218,19 @@ static void add_ids(struct tiny_model *m)
 	tm_tensor(m, "blk.0.ffn_gate_tid2eid.weight")->type = TM_I32;
 }
 
+/* What leads to experts of another width and back; scores of earlier sums. */
+static void add_latent(struct tiny_model *m, uint32_t l)
+{
+	BLOCK(m, l, "ffn_routed_down.weight", TM_EMBD, TM_LATENT, 1);
+	BLOCK(m, l, "ffn_routed_up.weight", TM_LATENT, TM_EMBD, 1);
+	BLOCK(m, l, "attn_res_score.weight", TM_EMBD, 1, 1);
+	BLOCK(m, l, "ffn_res_score.weight", TM_EMBD, 1, 1);
+}
+
 static void add_ffn(struct tiny_model *m, uint32_t l, bool moe)
 {
+	uint64_t n = is(m, "kimi-k3") ? TM_LATENT : TM_EMBD;
+
 	BLOCK(m, l,
 	      is(m, "gpt-oss") || is_gdn(m) ? "post_attention_norm.weight"
 					    : "ffn_norm.weight",
@@ -228,10 +244,12 @@ static void add_ffn(struct tiny_model *m, uint32_t l, bool moe)
 	add_shared(m, l);
 	if (is(m, "deepseek4") && !l)
 		add_ids(m);
+	if (is(m, "kimi-k3"))
+		add_latent(m, l);
 	BLOCK(m, l, "ffn_gate_inp.weight", TM_EMBD, TM_EXPERTS, 1);
-	BLOCK(m, l, "ffn_gate_exps.weight", TM_EMBD, TM_FF_EXP, TM_EXPERTS);
-	BLOCK(m, l, "ffn_up_exps.weight", TM_EMBD, TM_FF_EXP, TM_EXPERTS);
-	BLOCK(m, l, "ffn_down_exps.weight", TM_FF_EXP, TM_EMBD, TM_EXPERTS);
+	BLOCK(m, l, "ffn_gate_exps.weight", n, TM_FF_EXP, TM_EXPERTS);
+	BLOCK(m, l, "ffn_up_exps.weight", n, TM_FF_EXP, TM_EXPERTS);
+	BLOCK(m, l, "ffn_down_exps.weight", TM_FF_EXP, n, TM_EXPERTS);
 }
 
 static bool is_mla(const struct tiny_model *m)
@@ -364,8 +382,12 @@ static void add_kda(struct tiny_model *m, uint32_t l)
 		BLOCK(m, l, convs[i], TM_TAPS, 1, n);
 	BLOCK(m, l, "ssm_f_a.weight", TM_EMBD, TM_HD, 1);
 	BLOCK(m, l, "ssm_f_b.weight", TM_HD, n, 1);
-	BLOCK(m, l, "ssm_g_a.weight", TM_EMBD, TM_HD, 1);
-	BLOCK(m, l, "ssm_g_b.weight", TM_HD, n, 1);
+	if (is(m, "kimi-k3")) {
+		BLOCK(m, l, "ssm_g.weight", TM_EMBD, n, 1);
+	} else {
+		BLOCK(m, l, "ssm_g_a.weight", TM_EMBD, TM_HD, 1);
+		BLOCK(m, l, "ssm_g_b.weight", TM_HD, n, 1);
+	}
 	BLOCK(m, l, "ssm_beta.weight", TM_EMBD, TM_HEADS, 1);
 	BLOCK(m, l, "ssm_a", 1, TM_HEADS, 1);
 	BLOCK(m, l, "ssm_dt.bias", n, 1, 1);
@@ -377,10 +399,19 @@ static void add_kda(struct tiny_model *m, uint32_t l)
 static void kimi_keys(struct tiny_model *m)
 {
 	mla_keys(m);
-	tm_drop(m, "attention.q_lora_rank");
+	if (is(m, "kimi-linear"))
+		tm_drop(m, "attention.q_lora_rank");
 	tm_flags(m, "attention.head_count_kv", "01");
 	tm_u32(m, "ssm.conv_kernel", TM_TAPS);
 	tm_u32(m, "kda.head_dim", TM_HD);
+	if (!is(m, "kimi-k3"))
+		return;
+	tm_f32(m, "kda.gate_lower_bound", -5.0f);
+	tm_f32(m, "activation.situ_beta", 4.0f);
+	tm_f32(m, "activation.situ_linear_beta", 25.0f);
+	tm_u32(m, "expert_latent_length", TM_LATENT);
+	tm_u32(m, "attn_res.block_size", 1);
+	tm_add(m, "output_res_score.weight", TM_EMBD, 1, 1);
 }
 
 /* Weights of parallel streams. */
@@ -472,11 +503,11 @@ static void add_attention(struct tiny_model *m, uint32_t l)
 		add_gdn(m, l);
 		return;
 	}
-	if (is(m, "kimi-linear") && !l) {
+	if (is_kimi(m) && !l) {
 		add_kda(m, l);
 		return;
 	}
-	if (is_mla(m) || is(m, "kimi-linear")) {
+	if (is_mla(m) || is_kimi(m)) {
 		add_mla(m, l);
 		return;
 	}
@@ -560,7 +591,7 @@ void tm_init(struct tiny_model *m, const char *arch, bool moe)
 		run_keys(m);
 	if (is_gdn(m))
 		gdn_keys(m, moe);
-	if (is(m, "kimi-linear"))
+	if (is_kimi(m))
 		kimi_keys(m);
 	if (is(m, "deepseek4"))
 		packed_keys(m);

@@ -82,7 +82,9 @@ enum {
 	TM_MIX = (2 + TM_STREAMS) * TM_STREAMS,
 	TM_PACKED_HD = 64,
 	TM_OUT_GROUPS = 2,
-	TM_OUT_RANK = 24
+	TM_OUT_RANK = 24,
+	/* Of experts in a space of their own. */
+	TM_LATENT = 48
 };
 
 /** tm_init() - @arch: a family; @moe: with experts, where it is optional */

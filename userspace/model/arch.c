@@ -42,6 +42,7 @@ static const struct pst_arch *const archs[] = {
 	&pst_arch_kimi_linear,
 	&pst_arch_bert,
 	&pst_arch_nomic_bert,
+	&pst_arch_kimi_k3,
 };
 /* clang-format on */
 

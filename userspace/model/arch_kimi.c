@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT
 /*
- * Kimi Linear: three blocks of Kimi delta attention, then one of latent
- * attention that is not rotated.
+ * Kimi Linear and Kimi K3: three blocks of Kimi delta attention, then one of
+ * latent attention that is not rotated.
  */
 #include "arch_rows.h"
 
@@ -63,4 +63,60 @@ const struct pst_arch pst_arch_kimi_linear = {
 	.nextn = true,
 	.reads = reads_kimi,
 	.keys = read_kimi_linear,
+};
+
+/* Numbers without a default. */
+static float need_f32(struct pst_keys *r, const char *name)
+{
+	float v = 0.0f;
+
+	if (!pst_keys_f32(r, name, &v) && !r->rc)
+		pst_keys_fail(r, "is missing");
+	return v;
+}
+
+static float need_positive(struct pst_keys *r, const char *name)
+{
+	float v = need_f32(r, name);
+
+	if (!r->rc && v <= 0.0f)
+		pst_keys_fail(r, "is not positive");
+	return v;
+}
+
+/* The gate is one matrix, the decay is bounded; experts are narrower, and
+ * halves attend to earlier sums of the stream.
+ */
+static void read_kimi_k3(struct pst_keys *r, struct pst_hparams *hp)
+{
+	read_kimi_linear(r, hp);
+	hp->delta.gate_rank = 0;
+	hp->delta.unit_eps = hp->eps;
+	hp->delta.decay_bound = need_f32(r, "kda.gate_lower_bound");
+	if (!r->rc && hp->delta.decay_bound >= 0.0f)
+		pst_keys_fail(r, "is not negative");
+	hp->situ_beta = need_positive(r, "activation.situ_beta");
+	hp->situ_linear_beta = need_positive(r, "activation.situ_linear_beta");
+	pst_keys_need_u32(r, "expert_latent_length", 1, 1u << 20,
+			  &hp->n_latent);
+	pst_keys_need_u32(r, "attn_res.block_size", 1, PST_MAX_LAYERS,
+			  &hp->sum_blocks);
+}
+
+const struct pst_arch pst_arch_kimi_k3 = {
+	.name = "kimi-k3",
+	.rope = PST_ROPE_NORM,
+	.out_gate = PST_OPTIONAL,
+	.experts = PST_EXPERTS_ALWAYS,
+	.gating = PST_GATING_SIGMOID,
+	.gatings = 1 << PST_GATING_SOFTMAX,
+	.choice_bias = PST_OPTIONAL,
+	.norm_topk = true,
+	.shared_expert = true,
+	.groups = true,
+	.nextn = true,
+	.glu = PST_GLU_SITU,
+	.residual = &pst_residual_sums,
+	.reads = reads_kimi,
+	.keys = read_kimi_k3,
 };

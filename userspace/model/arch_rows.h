@@ -51,5 +51,6 @@ extern const struct pst_arch pst_arch_qwen35moe;
 extern const struct pst_arch pst_arch_kimi_linear;
 extern const struct pst_arch pst_arch_bert;
 extern const struct pst_arch pst_arch_nomic_bert;
+extern const struct pst_arch pst_arch_kimi_k3;
 
 #endif

@@ -76,7 +76,7 @@ static void down_chunk(void *ctx, uint32_t chunk, uint32_t worker)
 	struct ffn_job *j = ctx;
 	struct pst_fwd *f = j->f;
 	const struct ffn_item *it = find_item(j, true, &chunk);
-	uint32_t row = chunk * j->rows, n = f->m->hp.n_embd;
+	uint32_t row = chunk * j->rows, n = it->down.n_out;
 	struct pst_kact h = pst_act_row(&f->h, it->row);
 	struct pst_kmul m = {
 		.nr_rows = PST_MIN(j->rows, it->down.n_out - row),

@@ -76,7 +76,9 @@ static void carve_experts(struct pst_fwd *f, struct carve *c)
 	const struct pst_hparams *hp = &f->m->hp;
 	uint64_t b = f->n_batch;
 
-	f->contrib = pst_carve(c, f->n_pairs * hp->n_embd, sizeof(float));
+	f->contrib = pst_carve(c,
+			       f->n_pairs * PST_MAX(hp->n_embd, hp->n_latent),
+			       sizeof(float));
 	f->router = pst_carve(c, b * hp->n_expert, sizeof(float));
 	f->choice = pst_carve(c, b * hp->n_expert, sizeof(float));
 	f->sel = pst_carve(c, f->n_pairs, sizeof(uint32_t));

@@ -69,6 +69,14 @@ struct streams {
 	bool quantised; /* x, whenever it changes */
 };
 
+/* Earlier sums of the residual stream: see residual_sums.c. */
+struct sums {
+	float *in; /* [n_batch][n_embd]: what the running half reads */
+	float *in_aside; /* the same of what is only looked at */
+	uint32_t done; /* sums before the latest */
+	bool ends; /* the running half's result begins a new one */
+};
+
 struct pst_fwd {
 	const struct pst_model *m;
 	const struct pst_kernels *k;
@@ -85,6 +93,7 @@ struct pst_fwd {
 	uint32_t x_width;
 	struct streams streams;
 	const int32_t *tokens; /* [n] of the pass */
+	struct sums sums;
 	const float *in; /* [n_batch][n_embd]: xn before its norm */
 	struct act xn; /* [n_batch][n_embd]: what a half reads */
 	float *tmp; /* [n_batch][n_embd]: what a half adds */
@@ -99,7 +108,7 @@ struct pst_fwd {
 	struct act xe; /* what experts read: xn, or rows of its own */
 	struct act h; /* [n_pairs][ff]: gate, then glu(gate, up) */
 	float *up; /* [n_pairs][ff] */
-	float *contrib; /* [n_pairs][n_embd]: one row per token and expert */
+	float *contrib; /* [n_pairs][expert width]: a row per token and expert */
 	size_t n_pairs;
 
 	float *router; /* [n_batch][n_expert] logits, then weights */
@@ -307,6 +316,16 @@ void pst_router_scores(const struct pst_fwd *f, const float *bias, float *p,
 /** pst_moe_by_token() - a token's experts, where they follow from it alone */
 void pst_moe_by_token(const struct pst_fwd *f, const uint8_t *by_token,
 		      int32_t token, uint32_t *sel);
+
+/** pst_latent_bind() - how experts of another width are reached */
+void pst_latent_bind(struct pst_binder *b, struct pst_moe *m);
+
+/** pst_latent_narrow() - f->xe = what the experts read, where they have one */
+void pst_latent_narrow(struct pst_fwd *f, const struct pst_layer *l,
+		       uint32_t n);
+
+/** pst_latent_widen() - tmp += what they gave; f->xe and contrib are lost */
+void pst_latent_widen(struct pst_fwd *f, const struct pst_layer *l, uint32_t n);
 
 /** pst_top_k() - indices of the @k largest, best first; ties: lower first */
 void pst_top_k(const float *p, uint32_t n, uint32_t k, uint32_t *sel);

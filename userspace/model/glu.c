@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT
 /*
- * The kinds of gated unit, each brought to the one kernel that there is:
- * silu(z) * u.
+ * The kinds of gated unit, each brought to one of the kernels that there are:
+ * silu(z) * u and sigmoid(z) * u.
  */
 #include <math.h>
 
@@ -43,6 +43,18 @@ static void geglu(const struct pst_kernels *k, float *h, float *u, uint32_t n)
 	k->swiglu(h, h, u, n);
 }
 
+/* Kimi K3: both sides are bounded, smoothly: b tanh(g / b) sigmoid(g) times
+ * l tanh(u / l).
+ */
+static void situ(const struct pst_fwd *f, float *h, float *u, uint32_t n)
+{
+	float b = f->m->hp.situ_beta, l = f->m->hp.situ_linear_beta;
+
+	for (uint32_t i = 0; i < n; i++)
+		u[i] = b * tanhf(h[i] / b) * l * tanhf(u[i] / l);
+	f->k->gate(h, h, u, n);
+}
+
 static void cut(float *h, float *u, uint32_t n, float limit)
 {
 	for (uint32_t i = 0; i < n; i++) {
@@ -70,6 +82,9 @@ void pst_glu(const struct pst_fwd *f, float *h, float *u, uint32_t n,
 		break;
 	case PST_GLU_GEGLU:
 		geglu(f->k, h, u, n);
+		break;
+	case PST_GLU_SITU:
+		situ(f, h, u, n);
 		break;
 	}
 }

@@ -61,6 +61,10 @@ static void bind(struct pst_binder *b, struct pst_layer *l)
 	pst_bind_vec(b, "attn_kv_a_norm.weight", p->kv_rank, true, &w->kv_norm);
 	bind_unpack(b, w);
 	pst_bind_mat(b, "attn_output", heads * p->hd_v, n, &w->wo);
+	if (b->m->arch->out_gate != PST_NEVER &&
+	    (b->m->arch->out_gate == PST_REQUIRED ||
+	     pst_bind_has(b, "attn_gate.weight")))
+		pst_bind_mat(b, "attn_gate", n, heads * p->hd_v, &w->gate);
 	if (p->index_top_k)
 		pst_mla_index_bind(b, w);
 }
@@ -97,6 +101,8 @@ static void lay_out(const struct pst_fwd *f, uint32_t layer, struct carve *c,
 			 sizeof(float));
 	s->ckv = pst_carve(c, n * width, sizeof(float));
 	pst_carve_act(c, &s->att, n, heads * p->hd_v);
+	s->gate = pst_carve(c, n * f->m->layers[layer].mla.gate.n_out,
+			    sizeof(float));
 	pst_carve_act(c, &s->nope, slice * heads, p->hd_nope);
 	s->query = pst_carve(c, slice * heads * width, sizeof(float));
 	pst_carve_act(c, &s->sum, slice * heads, p->kv_rank);
@@ -153,23 +159,27 @@ static void compress_chunk(void *ctx, uint32_t t, uint32_t worker)
 
 static void project(struct mla_job *j)
 {
-	struct lin_item items[2] = {
+	struct lin_item items[3] = {
 		{ .w = &j->w->wkv_a,
 		  .y = j->s.ckv,
 		  .y_stride = j->w->wkv_a.n_out },
-		{ .w = &j->w->wq, .y = j->s.q, .y_stride = j->w->wq.n_out }
+		{ .w = &j->w->wq, .y = j->s.q, .y_stride = j->w->wq.n_out },
+		{ .w = &j->w->gate,
+		  .y = j->s.gate,
+		  .y_stride = j->w->gate.n_out }
 	};
+	uint32_t nr = j->w->gate.n_out ? 3 : 2;
 
 	if (j->p->q_rank) {
 		items[1].w = &j->w->wq_a;
 		items[1].y = j->s.qa.f32;
 		items[1].y_stride = j->s.qa.stride;
 	}
-	for (int i = 0; i < 2; i++) {
+	for (uint32_t i = 0; i < nr; i++) {
 		items[i].x = &j->f->xn.k;
 		items[i].nr_x = j->n;
 	}
-	pst_linear(j->f, items, 2);
+	pst_linear(j->f, items, nr);
 	pst_pool_run(j->f->pool, compress_chunk, j, j->n);
 	if (!j->p->q_rank)
 		return;
@@ -389,6 +399,17 @@ static void run_slice(struct mla_job *j)
 	pst_pool_run(pool, unpack_chunk, j, j->n_head);
 }
 
+/* The heads' output of one token. */
+static void gate_chunk(void *ctx, uint32_t t, uint32_t worker)
+{
+	const struct mla_job *j = ctx;
+	float *y = j->s.att.f32 + t * j->s.att.stride;
+	uint32_t n = j->w->gate.n_out;
+
+	(void)worker;
+	j->f->k->gate(y, j->s.gate + (size_t)t * n, y, n);
+}
+
 static void run(struct pst_fwd *f, const struct pst_fwd_pass *pass,
 		uint32_t layer)
 {
@@ -408,6 +429,8 @@ static void run(struct pst_fwd *f, const struct pst_fwd_pass *pass,
 		pst_mla_index_run(&j);
 	for (; j.first < j.n; j.first += slice_of(j.p))
 		run_slice(&j);
+	if (j.w->gate.n_out)
+		pst_pool_run(f->pool, gate_chunk, &j, j.n);
 	pst_mixer_out(f, &j.w->wo, &j.s.att, pass->n);
 }
 

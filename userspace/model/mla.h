@@ -22,6 +22,7 @@ struct mla_work {
 	float *q; /* [n][n_head * (hd_nope + hd_rope)] */
 	float *ckv; /* [n][kv_rank + hd_rope] */
 	struct act att; /* [n][n_head * hd_v] */
+	float *gate; /* [n][n_head * hd_v], where there is one */
 	struct act nope; /* [slice * n_head][hd_nope] */
 	float *query; /* [slice][n_head][kv_rank + hd_rope] */
 	struct act sum; /* [slice * n_head][kv_rank] */

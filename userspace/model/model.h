@@ -76,7 +76,8 @@ enum pst_glu {
 	PST_GLU_SWIGLU,
 	PST_GLU_SWIGLU_OAI,
 	PST_GLU_GEGLU,
-	PST_GLU_GELU /* no gate: of up alone */
+	PST_GLU_GELU, /* no gate: of up alone */
+	PST_GLU_SITU
 };
 
 /* The halves of a block, and what the output matrix reads. */
@@ -312,11 +313,15 @@ struct pst_delta_hp {
  * @n_expert: routed experts of a block, 0 for a dense model
  * @n_expert_used: experts per token, 1..@n_expert
  * @n_ff_exp: width of one expert
+ * @n_latent: numbers that a routed expert reads and gives, 0 for @n_embd
  * @n_ff_shexp: width of the shared expert of a block with experts, 0 for none
+ * @situ_beta, @situ_linear_beta: of PST_GLU_SITU, see glu.c
  * @mla, @delta: of blocks with these mixers
  * @runs: of blocks with runs_chosen
  * @packed: of blocks with that mixer
  * @streams: of the residual stream
+ * @sum_blocks: blocks whose results make one sum of it, where halves attend to
+ *	earlier sums
  * @layer: [n_layers]
  */
 struct pst_hparams {
@@ -343,16 +348,26 @@ struct pst_hparams {
 	uint32_t n_expert;
 	uint32_t n_expert_used;
 	uint32_t n_ff_exp;
+	uint32_t n_latent;
 	uint32_t n_ff_shexp;
 	struct pst_router_hp router;
 	enum pst_glu glu;
+	float situ_beta;
+	float situ_linear_beta;
 	struct pst_mla_hp mla;
 	struct pst_delta_hp delta;
 	struct pst_runs_hp runs;
 	struct pst_packed_hp packed;
 	struct pst_streams_hp streams;
+	uint32_t sum_blocks;
 	struct pst_layer_hp layer[PST_MAX_LAYERS];
 };
+
+/** pst_expert_width() - numbers that a routed expert reads and gives */
+static inline uint32_t pst_expert_width(const struct pst_hparams *hp)
+{
+	return hp->n_latent ? hp->n_latent : hp->n_embd;
+}
 
 /**
  * pst_hparams_read() - read and validate the keys of a family
@@ -417,11 +432,13 @@ struct pst_gqa {
  *	turned around
  * @wv_b: of each head, hd_v rows of kv_rank
  * @wkv_b: or both in one: of each head, hd_nope + hd_v rows of kv_rank
+ * @gate: from the input to a gate whose sigmoid multiplies the heads' output,
+ *	or nothing
  * @ix_q, @ix_k, @ix_w: the indexer's queries, keys, and weights of heads
  * @ix_norm: [index_hd], of its keys
  */
 struct pst_mla {
-	struct pst_weight wq_a, wq, wkv_a, wk_b, wv_b, wkv_b, wo;
+	struct pst_weight wq_a, wq, wkv_a, wk_b, wv_b, wkv_b, gate, wo;
 	const float *q_norm;
 	const float *kv_norm;
 	struct pst_weight ix_q, ix_k, ix_w;
@@ -493,6 +510,9 @@ struct pst_packed {
  *	read, in place of the block's own; NULL for that
  * @sh_post_norm, @expert_post_norm: [n_embd], norms of what the shared expert
  *	and the experts together give, or NULL
+ * @narrow, @widen: to what experts of another width read, and back from what
+ *	they give together; n_out is 0 without
+ * @latent_norm: [n_latent], in between, or NULL
  * @fused_gate_up: an expert's part 0 holds gate rows, then up rows
  */
 struct pst_moe {
@@ -505,6 +525,8 @@ struct pst_moe {
 	const float *expert_norm;
 	const float *sh_post_norm;
 	const float *expert_post_norm;
+	struct pst_weight narrow, widen;
+	const float *latent_norm;
 	bool fused_gate_up;
 };
 
@@ -529,6 +551,7 @@ struct pst_mix {
  *	block by itself; see token_input.c
  * @out_scale: [1] multiplies the residual stream after the block, or NULL
  * @mix: of the two halves, where there are parallel streams
+ * @sum_score: [n_embd] of the two halves, where these attend to earlier sums
  * @gate, @up, @down: the dense block's matrices, or the shape of one expert's
  *	(data stays NULL: it comes from the store; scale is [n_expert] and bias
  *	[n_expert][n_out] then)
@@ -541,6 +564,7 @@ struct pst_layer {
 	struct pst_norm ffn_post_norm;
 	const float *out_scale;
 	struct pst_mix mix[2];
+	const float *sum_score[2];
 	union {
 		struct pst_mla mla;
 		struct pst_gqa gqa;
@@ -589,6 +613,7 @@ struct pst_model {
 	struct pst_weight output; /* data NULL in an encoder */
 	struct pst_norm output_norm;
 	struct pst_mix output_mix; /* where there are parallel streams */
+	const float *output_sum_score; /* [n_embd] or NULL */
 	/* Of what a token gives to each block: rows of all blocks. */
 	struct pst_weight block_embd, block_proj;
 	const float *block_proj_norm;

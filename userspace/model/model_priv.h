@@ -29,6 +29,7 @@ struct pst_binder;
  * @v_is_k: a block without attn_v takes its keys, before their norm, as values
  * @q_gated: attn_q has a gate behind each head's query: its sigmoid multiplies
  *	the head's output
+ * @out_gate: blocks of latent attention have attn_gate
  * @qkv_bias: attn_{q,k,v}.bias must be there (elsewhere they are optional)
  * @sinks: attn_sinks must be there
  * @experts: whether blocks have routed experts
@@ -72,6 +73,7 @@ struct pst_arch {
 	bool v_norm;
 	bool v_is_k;
 	bool q_gated;
+	enum pst_need out_gate;
 	bool qkv_bias;
 	bool sinks;
 	enum pst_experts experts;
@@ -370,6 +372,7 @@ struct pst_residual {
 
 extern const struct pst_residual pst_residual_sum;
 extern const struct pst_residual pst_residual_streams;
+extern const struct pst_residual pst_residual_sums;
 
 /** pst_residual_of() - the kind of a family */
 const struct pst_residual *pst_residual_of(const struct pst_arch *arch);

@@ -24,7 +24,7 @@ static bool bind_fused(struct pst_binder *b, struct pst_layer *l)
 	for (size_t i = 0; i < PST_ARRAY_SIZE(extras); i++)
 		if (pst_bind_has(b, extras[i]))
 			pst_bind_fail(b, -ENOTSUP, "is not supported");
-	if (!pst_bind_experts(b, "ffn_gate_up_exps", hp->n_embd,
+	if (!pst_bind_experts(b, "ffn_gate_up_exps", pst_expert_width(hp),
 			      2 * hp->n_ff_exp, false, &l->gate))
 		return false;
 	l->moe.fused_gate_up = true;
@@ -74,6 +74,7 @@ static void bind_router(struct pst_binder *b, struct pst_moe *m)
 static void bind(struct pst_binder *b, struct pst_layer *l)
 {
 	const struct pst_hparams *hp = &b->m->hp;
+	uint32_t n = pst_expert_width(hp);
 
 	bind_router(b, &l->moe);
 	if (hp->layer[b->layer].by_token)
@@ -84,13 +85,13 @@ static void bind(struct pst_binder *b, struct pst_layer *l)
 			     hp->router.bias == PST_REQUIRED,
 			     &l->moe.choice_bias);
 	if (!bind_fused(b, l)) {
-		pst_bind_experts(b, "ffn_gate_exps", hp->n_embd, hp->n_ff_exp,
-				 true, &l->gate);
-		pst_bind_experts(b, "ffn_up_exps", hp->n_embd, hp->n_ff_exp,
-				 true, &l->up);
+		pst_bind_experts(b, "ffn_gate_exps", n, hp->n_ff_exp, true,
+				 &l->gate);
+		pst_bind_experts(b, "ffn_up_exps", n, hp->n_ff_exp, true,
+				 &l->up);
 	}
-	pst_bind_experts(b, "ffn_down_exps", hp->n_ff_exp, hp->n_embd, true,
-			 &l->down);
+	pst_bind_experts(b, "ffn_down_exps", hp->n_ff_exp, n, true, &l->down);
+	pst_latent_bind(b, &l->moe);
 	bind_shared(b, &l->moe);
 	b->m->nr_moe_layers++;
 }
@@ -169,8 +170,8 @@ static void lay_out_inputs(struct pst_fwd *f, struct carve *c)
 
 	if (hp->router.on_input)
 		pst_carve_act(c, &f->xe, f->n_pairs, hp->n_embd);
-	else if (f->m->arch->dense_beside)
-		pst_carve_act(c, &f->xe, f->n_batch, hp->n_embd);
+	else if (f->m->arch->dense_beside || hp->n_latent)
+		pst_carve_act(c, &f->xe, f->n_batch, pst_expert_width(hp));
 	else
 		f->xe = f->xn;
 }
@@ -225,6 +226,7 @@ static int run_experts(struct pst_fwd *f, uint32_t layer, uint32_t n,
 
 	pst_store_begin(f->store, layer, f->ids, nr_ids);
 	pst_predict(f, layer, n);
+	pst_latent_narrow(f, &f->m->layers[layer], n);
 	run_shared(f, layer, n);
 	while ((nr = pst_store_take(f->store, f->taken, TAKE_MAX, true, diag)) >
 	       0)
@@ -293,6 +295,8 @@ static void combine_chunk(void *ctx, uint32_t t, uint32_t worker)
 	if (j->m->sh_post_norm)
 		f->k->rms_norm(sum, sum, j->m->sh_post_norm, hp->n_embd,
 			       hp->eps);
+	if (hp->n_latent)
+		return;
 	if (j->m->expert_post_norm)
 		add_normed(j, t, sum);
 	for (uint32_t r = 0; !j->m->expert_post_norm && r < f->n_used; r++)
@@ -384,6 +388,7 @@ static int run(struct pst_fwd *f, const struct pst_fwd_pass *pass,
 	if (rc)
 		return rc;
 	pst_pool_run(f->pool, combine_chunk, &c, n);
+	pst_latent_widen(f, l, n);
 	return 0;
 }
 
