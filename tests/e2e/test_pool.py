@@ -59,6 +59,16 @@ def check_refusals(tap, model):
                       p.returncode)
             tap.check("modprobe penstock" in err and "--pool anon" in err,
                       verb + ": the next step is said", err)
+        p = e2e.run("pool", "drop", "nothing")
+        tap.check(p.returncode == 69, "pool drop: no module", p.returncode)
+        p = e2e.run("plan", model, "--pool-name", "x")
+        tap.check(p.returncode == 69, "a name wants the module", p.returncode)
+    p = e2e.run("plan", model, "--pool", "anon", "--pool-name", "x")
+    tap.check(p.returncode == 2 and b"--pool kmod" in p.stderr,
+              "anonymous memory has no name", p.stderr)
+    p = e2e.run("plan", model, "--io", "mmap", "--pool-name", "x")
+    tap.check(p.returncode == 2 and b"--io mmap" in p.stderr,
+              "--io mmap keeps nothing", p.stderr)
     p = e2e.run("plan", model, "--pool", "hugetlbfs")
     tap.check(p.returncode == 2 and b"auto|anon|udmabuf|kmod" in p.stderr,
               "an unknown pool is refused", p.stderr)

@@ -68,6 +68,8 @@ void sbed_open(struct sbed *b, const struct sshape *shape)
 						  : 1u << 20,
 		.region_bytes = shape->region_bytes,
 		.early = shape->early,
+		.pool = shape->pool,
+		.keep = shape->keep,
 	};
 	uint64_t end[2] = { 0, 0 };
 	struct pst_diag d;

@@ -31,6 +31,7 @@
  * @nr_per_token: as for pst_store_create()
  * @region_bytes: memory that is given back at once, 0 for the default
  * @early: experts may be given before their last matrix is there
+ * @pool, @keep: as for pst_store_create()
  * @fault: text of pst_io_fault_parse(), NULL for none
  */
 struct sshape {
@@ -45,6 +46,8 @@ struct sshape {
 	uint32_t nr_per_token;
 	uint64_t region_bytes;
 	bool early;
+	struct pst_mem_pool *pool;
+	const struct pst_store_keep *keep;
 	const char *fault;
 };
 

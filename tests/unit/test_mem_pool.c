@@ -407,6 +407,21 @@ static void a_pool_of_another_size_is_given_up(void **s)
 	pst_mem_pool_close(p);
 }
 
+static void a_dropped_pool_is_gone(void **s)
+{
+	struct pst_mem_take t;
+	struct pst_diag diag;
+
+	pst_mem_pool_close(take(8 * PST_MIB, &t));
+	assert_int_equal(pst_mem_pool_drop(NAME, NULL), 0);
+	pst_diag_init(&diag);
+	assert_int_equal(pst_mem_pool_drop(NAME, &diag), -ENOENT);
+	assert_non_null(strstr(diag.text, NAME));
+	pst_mem_pool_close(take(8 * PST_MIB, &t));
+	assert_false(t.adopted);
+	assert_int_equal(pst_mem_pool_drop(NAME, NULL), 0);
+}
+
 static void a_pool_has_one_owner(void **s)
 {
 	struct pst_mem_take t, other = { .size_bytes = 8 * PST_MIB,
@@ -456,6 +471,7 @@ int main(void)
 			a_named_pool_keeps_its_bytes_for_the_next_process),
 		cmocka_unit_test(a_pool_of_another_size_is_given_up),
 		cmocka_unit_test(a_pool_has_one_owner),
+		cmocka_unit_test(a_dropped_pool_is_gone),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

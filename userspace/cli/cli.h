@@ -370,6 +370,7 @@ int cmd_trace_record(struct cli_opts *o);
 int cmd_trace_replay(struct cli_opts *o);
 int cmd_trace_report(struct cli_opts *o);
 int cmd_iobench(struct cli_opts *o);
+int cmd_pool_drop(struct cli_opts *o);
 int cmd_completion(struct cli_opts *o);
 
 #endif

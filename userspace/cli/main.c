@@ -41,6 +41,8 @@ static const struct cli_cmd cmds[] = {
 	  OPT_OUTPUT | OPT_TRACE, 1, 1, cmd_trace_replay },
 	{ "trace report", "FILE", "a page of HTML from a trace or a report",
 	  OPT_HTML | OPT_OUTFILE, 1, 1, cmd_trace_report },
+	{ "pool drop", "NAME", "free what --pool-name keeps in the kernel", 0,
+	  1, 1, cmd_pool_drop },
 	{ "completion", "SHELL", "completion script for bash, zsh or fish", 0,
 	  1, 1, cmd_completion },
 	{ "help", "[VERB]", "this text, or a verb's options", 0, 0, 2,

@@ -147,9 +147,12 @@ void cli_stats_json(const struct pst_engine *e, const struct cli_run_stats *s,
 		(unsigned long long)p->ram, p->nr_slots, p->nr_experts,
 		cli_limit_name(e, s));
 	fprintf(f,
-		",\"warm_reads\":%llu,\"begun_early\":%llu,\"slots_now\":%u,\"slots_given\":%llu,"
+		",\"warm_reads\":%llu,\"kept\":%llu,\"kept_dropped\":%llu,"
+		"\"begun_early\":%llu,\"slots_now\":%u,\"slots_given\":%llu,"
 		"\"slots_taken\":%llu,\"memory_warnings\":%u",
 		(unsigned long long)s->after.warm_reads,
+		(unsigned long long)s->after.kept,
+		(unsigned long long)s->after.kept_dropped,
 		(unsigned long long)s->after.begun_early, s->after.nr_slots,
 		(unsigned long long)s->after.given_slots,
 		(unsigned long long)s->after.taken_slots,

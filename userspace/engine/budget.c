@@ -113,6 +113,24 @@ static uint64_t own_bytes(void)
 	return u.rss + u.hugetlb;
 }
 
+/* The directory of a cache in a named pool. */
+static uint64_t dir_bytes(const struct pst_engine *e)
+{
+	const struct pst_hparams *hp = &e->model->hp;
+
+	if (!pst_mem_pool_named(e->mem_pool))
+		return 0;
+	return pst_store_keep_dir_bytes(hp->n_layers * hp->n_expert);
+}
+
+/* What the source of the slots' memory gives for slots. */
+static uint64_t pool_room(const struct pst_engine *e)
+{
+	uint64_t room = pst_mem_pool_room(e->mem_pool);
+
+	return room - PST_MIN(room, dir_bytes(e));
+}
+
 static uint64_t scratch_of(const struct pst_engine *e, uint32_t batch,
 			   uint32_t ctx)
 {
@@ -222,7 +240,8 @@ static void plan_fixed(const struct pst_engine *e, struct pst_plan *p)
 	uint64_t base;
 
 	p->process = own_bytes() + SLACK_BYTES + p->threads * THREAD_BYTES +
-		     key_bytes(e) + sampler_bytes(e) + e->opts.extra_bytes;
+		     key_bytes(e) + sampler_bytes(e) + dir_bytes(e) +
+		     e->opts.extra_bytes;
 	p->trunk = e->opts.io == PST_ENGINE_IO_MMAP
 			   ? 0
 			   : pst_align_up(e->model->trunk_bytes,
@@ -291,7 +310,7 @@ static int does_not_fit(const struct pst_plan *p, uint32_t slots,
 static uint32_t fit_slots(const struct pst_engine *e, const struct pst_plan *p,
 			  uint64_t bytes)
 {
-	uint64_t room = pst_mem_pool_room(e->mem_pool);
+	uint64_t room = pool_room(e);
 
 	if (room < bytes)
 		pst_log(e->opts.log, PST_LOG_INFO,
@@ -370,14 +389,13 @@ int pst_budget_plan(const struct pst_engine *e, struct pst_plan *out,
 uint32_t pst_budget_slots(const struct pst_engine *e)
 {
 	uint64_t used = own_bytes() + SLACK_BYTES / 2 + key_bytes(e) +
-			sampler_bytes(e) + e->opts.extra_bytes;
+			sampler_bytes(e) + dir_bytes(e) + e->opts.extra_bytes;
 	uint32_t fit = 0;
 
 	if (e->plan.ram > used)
-		fit = pst_store_fit_slots(
-			e->plan.slot + meta_bytes(e),
-			PST_MIN(e->plan.ram - used,
-				pst_mem_pool_room(e->mem_pool)),
-			pst_budget_page(e));
+		fit = pst_store_fit_slots(e->plan.slot + meta_bytes(e),
+					  PST_MIN(e->plan.ram - used,
+						  pool_room(e)),
+					  pst_budget_page(e));
 	return PST_MIN(fit, e->plan.nr_slots);
 }

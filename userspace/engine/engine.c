@@ -10,6 +10,7 @@
 #include <string.h>
 
 #include "engine_priv.h"
+#include "kept.h"
 
 /* Reads in flight where many experts are computed between two looks. */
 #define PREFILL_DEPTH 256
@@ -84,7 +85,7 @@ int pst_engine_open_files(struct pst_engine *e, const char *path,
 				     pst_arch_name(e->model->arch));
 	if (!rc)
 		rc = pst_vocab_create(e->gguf, &e->vocab, e->opts.log, diag);
-	if (!rc && e->opts.warm_dir)
+	if (!rc && (e->opts.warm_dir || e->opts.pool_name))
 		pst_engine_warm_identify(e);
 	/* The header's pages have served: out of the resident set. */
 	pst_gguf_drop_pages(e->gguf);
@@ -127,6 +128,10 @@ static int open_mem_pool(struct pst_engine *e, struct pst_diag *diag)
 		[PST_POOL_KMOD] = PST_MEM_SOURCE_KMOD,
 	};
 
+	if (e->opts.pool_name && e->opts.io == PST_ENGINE_IO_MMAP)
+		return pst_diag_set(diag, -EINVAL,
+				    "--io mmap has no expert cache that "
+				    "--pool-name could keep");
 	return pst_mem_pool_open(source[e->opts.pool], e->opts.pool_name,
 				 &e->mem_pool, diag);
 }
@@ -251,6 +256,7 @@ static int make_store(struct pst_engine *e, struct pst_diag *diag)
 		.early = true,
 		.depth = e->opts.queue_depth ? 0 : PST_ENGINE_QUEUE_DEPTH,
 	};
+	struct pst_store_keep keep;
 	int rc;
 
 	args.nr_slots = pst_budget_slots(e);
@@ -270,10 +276,18 @@ static int make_store(struct pst_engine *e, struct pst_diag *diag)
 				    "for fit in %.1f MiB: raise --ram",
 				    args.nr_slots, e->plan.nr_slots,
 				    (double)e->plan.ram / (double)PST_MIB);
+	if (args.mode == PST_STORE_STREAM && e->opts.pool_name) {
+		args.keep = &keep;
+		rc = pst_engine_keep_args(e, &args.nr_slots, &keep, diag);
+		if (rc)
+			return rc;
+	}
 	rc = pst_store_create(&args, &e->store, diag);
 	if (rc)
 		return rc;
 	e->plan.nr_slots = args.nr_slots;
+	if (args.keep)
+		pst_engine_keep_say(e);
 	e->plan.cache = pst_store_arena_bytes(e->plan.slot, args.nr_slots,
 					      pst_budget_page(e));
 	pst_fwd_set_store(e->fwd, e->store);
@@ -493,6 +507,8 @@ void pst_engine_counters(const struct pst_engine *e, struct pst_counters *out)
 		.wait_ns = ss.wait_ns,
 		.io_busy_ns = is.busy_ns - e->io_before.busy_ns,
 		.warm_reads = ss.warm_reads,
+		.kept = ss.kept,
+		.kept_dropped = ss.keep_unfinished + ss.keep_damaged,
 		.begun_early = ss.begun_early,
 		.nr_slots = e->store ? pst_store_nr_slots(e->store) : 0,
 		.given_slots = e->govern.given_slots,

@@ -117,6 +117,21 @@ int pst_mem_pool_take(struct pst_mem_pool *p, struct pst_mem_take *take,
 	return p->ops->take(p, take, diag);
 }
 
+int pst_mem_pool_drop(const char *name, struct pst_diag *diag)
+{
+	struct pst_mem_pool *p;
+	int ret = pst_mem_pool_open(PST_MEM_SOURCE_KMOD, name, &p, diag);
+
+	if (ret)
+		return ret;
+	ret = p->ops->drop(p);
+	pst_mem_pool_close(p);
+	return ret ? pst_diag_set(diag, ret, "pool %s: %s", name,
+				  ret == -ENOENT ? "there is none of this user"
+						 : strerror(-ret))
+		   : 0;
+}
+
 int pst_mem_map(const struct pst_mem_args *args, struct pst_mem *out,
 		struct pst_diag *diag)
 {

@@ -193,6 +193,15 @@ int pst_mem_discard(struct pst_mem *m);
 bool pst_mem_can_give(const struct pst_mem *m);
 
 /**
+ * pst_mem_pool_drop() - take the name from a pool that outlives processes
+ *
+ * Its memory is free when the last process and device have let go of it.
+ *
+ * Return: 0; -ENOENT when there is none of this user; as pst_mem_pool_open().
+ */
+int pst_mem_pool_drop(const char *name, struct pst_diag *diag);
+
+/**
  * pst_mem_export() - a part of a region as a dma-buf
  * @off_bytes: in the region, a multiple of 4 KiB
  * @size_bytes: a multiple of 4 KiB

@@ -334,10 +334,17 @@ static int adopt(struct pst_mem_pool *p, struct pst_mem_take *take,
 	return 0;
 }
 
+static int kmod_drop(struct pst_mem_pool *p)
+{
+	struct penstock_unlink args = { .size = sizeof(args) };
+
+	strcpy(args.name, p->name);
+	return call(p->device, PENSTOCK_UNLINK, &args);
+}
+
 static int kmod_take(struct pst_mem_pool *p, struct pst_mem_take *take,
 		     struct pst_diag *diag)
 {
-	struct penstock_unlink unlink_args = { .size = sizeof(unlink_args) };
 	struct penstock_create c = { .flags = PENSTOCK_C_NAMED,
 				     .bytes = take->size_bytes,
 				     .order = CHUNK_ORDER,
@@ -351,8 +358,7 @@ static int kmod_take(struct pst_mem_pool *p, struct pst_mem_take *take,
 	if (!rc) {
 		close(p->fd);
 		p->fd = -1;
-		strcpy(unlink_args.name, p->name);
-		call(p->device, PENSTOCK_UNLINK, &unlink_args);
+		kmod_drop(p);
 	}
 	strcpy(c.name, p->name);
 	rc = create(p, &c, take->node, diag);
@@ -409,6 +415,7 @@ const struct pst_mem_ops pst_mem_kmod_ops = {
 	.open = kmod_open,
 	.close = kmod_close,
 	.take = kmod_take,
+	.drop = kmod_drop,
 	.map = kmod_map,
 	.unmap = kmod_unmap,
 	.discard = kmod_discard,

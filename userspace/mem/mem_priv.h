@@ -29,7 +29,7 @@ struct pst_mem_pool {
  * @offer: what it would give
  * @open: NULL where nothing is to be opened; @p has source and name
  * @close: NULL, or what @open is undone by, and what @take is
- * @take: named pools; NULL for none
+ * @take, @drop: named pools; NULL for none
  * @map: @m has size_bytes, node and pool; untouched on failure but for these
  * @unmap, @discard, @refill, @export: as in mem.h
  * @kind_name: likewise
@@ -40,6 +40,7 @@ struct pst_mem_ops {
 	void (*close)(struct pst_mem_pool *p);
 	int (*take)(struct pst_mem_pool *p, struct pst_mem_take *take,
 		    struct pst_diag *diag);
+	int (*drop)(struct pst_mem_pool *p);
 	int (*map)(struct pst_mem *m, enum pst_mem_want want,
 		   struct pst_diag *diag);
 	void (*unmap)(struct pst_mem *m);

@@ -145,7 +145,8 @@ int pst_store_shrink(struct pst_store *s, uint32_t nr_slots)
 	int rc = 0;
 
 	assert(!s->nr_left);
-	if (s->mode != PST_STORE_STREAM)
+	/* A named pool's memory is the next process's. */
+	if (s->mode != PST_STORE_STREAM || s->keep.on)
 		return 0;
 	quiesce(s);
 	while (!rc &&

@@ -59,18 +59,41 @@ uint32_t pst_slot_claim(struct pst_store *s)
 	return slot == NO_SLOT ? pst_slot_evict(s) : slot;
 }
 
+/* First byte of a part in its file. */
+static uint64_t part_at(const struct pst_store *s, const struct slot *sl,
+			uint32_t p)
+{
+	const struct pst_store_part *part = &s->layers[sl->layer].part[p];
+
+	return part->off_bytes + sl->expert * part->size_bytes;
+}
+
+/* Whole blocks are read: a part begins where it does in its block. */
+void pst_slot_place(const struct pst_store *s, struct slot *sl, uint32_t key)
+{
+	uint64_t align = pst_io_align(s->io);
+
+	sl->layer = key / s->nr_experts;
+	sl->expert = key % s->nr_experts;
+	for (uint32_t p = 0; p < s->layers[sl->layer].nr_parts; p++) {
+		uint64_t at = part_at(s, sl, p);
+
+		sl->part[p] = sl->base + s->part_off[p] +
+			      (at - pst_align_down(at, align));
+	}
+}
+
 /* Append the reads of one part, split and widened to whole blocks. */
 static void add_part_reads(struct pst_store *s, struct slot *sl, uint32_t p,
 			   struct read_list *list)
 {
 	const struct pst_store_part *part = &s->layers[sl->layer].part[p];
 	uint64_t align = pst_io_align(s->io);
-	uint64_t at = part->off_bytes + sl->expert * part->size_bytes;
+	uint64_t at = part_at(s, sl, p);
 	uint64_t end = at + part->size_bytes;
 	uint64_t first = pst_align_down(at, align);
 	uint8_t *buf = sl->base + s->part_off[p];
 
-	sl->part[p] = buf + (at - first);
 	for (uint64_t off = first; off < end; off += s->split_bytes) {
 		struct pst_io_read *r = &sl->reads[sl->nr_pending++];
 		uint64_t stop = PST_MIN(end, off + s->split_bytes);
@@ -95,8 +118,8 @@ void pst_slot_fill(struct pst_store *s, uint32_t slot, uint32_t key,
 {
 	struct slot *sl = &s->slots[slot];
 
-	sl->layer = key / s->nr_experts;
-	sl->expert = key % s->nr_experts;
+	pst_keep_begin(s, slot, key);
+	pst_slot_place(s, sl, key);
 	sl->nr_pending = 0;
 	sl->error = 0;
 	sl->guess = false;
@@ -126,6 +149,8 @@ bool pst_slot_landed(struct pst_store *s, const struct pst_io_read *r)
 	if (!sl->demand)
 		s->prefetch_slots--;
 	sl->demand = false;
+	if (!sl->error)
+		pst_keep_end(s, sl);
 	return true;
 }
 

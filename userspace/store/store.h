@@ -48,6 +48,19 @@ enum pst_store_mode {
 };
 
 /**
+ * struct pst_store_keep - slots that the next process may take over
+ * @model_hash, @model_bytes: tell the model from any other
+ * @pool_bytes: of the named pool; pst_store_keep_bytes() or what it holds
+ * @wait_ns: how long to wait for reads of the last owner
+ */
+struct pst_store_keep {
+	uint64_t model_hash;
+	uint64_t model_bytes;
+	uint64_t pool_bytes;
+	uint64_t wait_ns;
+};
+
+/**
  * struct pst_store_args - how to build a store
  * @mode: see above
  * @layers: [nr_layers], copied
@@ -58,6 +71,7 @@ enum pst_store_mode {
  * @policy: what to evict
  * @huge: page kind of the slots
  * @pool: where their memory comes from, NULL for anonymous memory
+ * @keep: for a named pool, else NULL
  * @node: NUMA node of the slots, -1 for the kernel's choice
  * @split_bytes: reads longer than this are split, a multiple of 4 KiB
  * @depth: reads in flight in decode, 0 for as many as io allows; in prefill,
@@ -76,6 +90,7 @@ struct pst_store_args {
 	const struct pst_policy_ops *policy;
 	enum pst_mem_want huge;
 	struct pst_mem_pool *pool;
+	const struct pst_store_keep *keep;
 	int node;
 	uint32_t split_bytes;
 	uint32_t depth;
@@ -96,6 +111,10 @@ struct pst_store_args {
  * @prefetch_wasted: dropped without having been wanted
  * @warm_reads: experts that pst_store_warm() brought in
  * @begun_early: experts that were given before their last matrix was there
+ * @kept: experts that the last owner of the pool left; of what it left
+ *	besides, @keep_unfinished were not all read, @keep_damaged had another
+ *	checksum or were there twice
+ * @keep_wait_ns: how long its reads were waited for
  * @wait_ns: time in which the owner had nothing to compute and slept for reads
  */
 struct pst_store_stats {
@@ -109,6 +128,10 @@ struct pst_store_stats {
 	uint64_t prefetch_withdrawn;
 	uint64_t prefetch_wasted;
 	uint64_t warm_reads;
+	uint64_t kept;
+	uint64_t keep_unfinished;
+	uint64_t keep_damaged;
+	uint64_t keep_wait_ns;
 	uint64_t begun_early;
 	uint64_t wait_ns;
 };
@@ -152,6 +175,15 @@ uint64_t pst_store_arena_bytes(uint64_t slot_bytes, uint32_t nr_slots,
 uint32_t pst_store_fit_slots(uint64_t slot_bytes, uint64_t bytes,
 			     uint64_t page_bytes);
 
+/** pst_store_keep_bytes() - of a named pool with @nr_slots slots */
+uint64_t pst_store_keep_bytes(uint64_t slot_bytes, uint32_t nr_slots);
+
+/** pst_store_keep_dir_bytes() - what of that is not slots */
+uint64_t pst_store_keep_dir_bytes(uint32_t nr_slots);
+
+/** pst_store_keep_slots() - the most that a named pool of @bytes holds */
+uint32_t pst_store_keep_slots(uint64_t slot_bytes, uint64_t bytes);
+
 /** pst_store_meta_bytes() - bookkeeping of one slot: its reads, mostly */
 uint64_t pst_store_meta_bytes(const struct pst_store_layer *layers,
 			      uint32_t nr_layers, uint32_t align,
@@ -166,7 +198,7 @@ uint64_t pst_store_meta_bytes(const struct pst_store_layer *layers,
  * pst_store_create() - reserve and register the slots
  * @out: owned by the caller, pst_store_destroy()
  *
- * Return: 0, -ENOMEM, -EINVAL.
+ * Return: 0, -ENOMEM, -EINVAL; of a named pool also -EBUSY, -ETIMEDOUT.
  */
 int pst_store_create(const struct pst_store_args *args, struct pst_store **out,
 		     struct pst_diag *diag);

@@ -173,6 +173,12 @@ static int make_slots(struct pst_store *s, const struct pst_store_args *args,
 				    "one expert is %" PRIu64
 				    " bytes: more than 1 GiB",
 				    s->slot_bytes);
+	if (args->keep) {
+		int rc = pst_keep_open(s, args, per, diag);
+
+		if (rc)
+			return rc;
+	}
 	s->regions = pst_calloc(s->nr_slots / per + 1, sizeof(*s->regions));
 	s->reads =
 		pst_calloc((uint64_t)s->nr_slots * nr_reads, sizeof(*s->reads));
@@ -187,6 +193,7 @@ static int make_slots(struct pst_store *s, const struct pst_store_args *args,
 		place_slots(s, &s->regions[s->nr_regions - 1], nr_reads);
 	}
 	s->nr_free = s->nr_slots;
+	pst_keep_adopt(s);
 	return 0;
 }
 
@@ -274,6 +281,7 @@ void pst_store_destroy(struct pst_store *s)
 		pst_io_reap(s->io, true);
 	for (uint32_t i = 0; i < s->nr_regions; i++)
 		pst_mem_unmap(&s->regions[i].mem);
+	pst_keep_close(s);
 	if (s->policy)
 		s->ops->destroy(s->policy);
 	free(s->layers);

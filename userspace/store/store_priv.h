@@ -5,6 +5,7 @@
 #ifndef PST_STORE_PRIV_H
 #define PST_STORE_PRIV_H
 
+#include "slot_dir.h"
 #include "store.h"
 
 /* Room for one expert and the reads that fill it. */
@@ -40,6 +41,14 @@ struct read_list {
 	struct pst_io_read **tail;
 };
 
+/* Slots in a named pool, and the directory that says what is in them. */
+struct keep {
+	bool on;
+	bool adopt; /* the last owner left something */
+	struct pst_mem mem;
+	struct pst_slot_dir dir;
+};
+
 /* What is known of the drive's idle time, to fill it and no more. */
 struct pace {
 	uint64_t idle_since_ns; /* 0: the wanted set still waits for reads */
@@ -67,6 +76,7 @@ struct pst_store {
 	struct region *regions; /* [nr_regions] */
 	uint32_t nr_regions;
 	uint32_t nr_away; /* slots whose memory was given back */
+	struct keep keep;
 	const struct pst_policy_ops *ops;
 	struct pst_policy *policy;
 
@@ -111,6 +121,29 @@ uint32_t pst_slot_evict(struct pst_store *s);
 /** pst_slot_fill() - append the reads of an expert into a claimed slot */
 void pst_slot_fill(struct pst_store *s, uint32_t slot, uint32_t key,
 		   struct read_list *list);
+
+/** pst_slot_place() - where an expert's matrices lie in a slot */
+void pst_slot_place(const struct pst_store *s, struct slot *sl, uint32_t key);
+
+/**
+ * pst_keep_open() - take the named pool and read its directory
+ * @args: with @keep; before any region is mapped
+ * @region_slots: slots of a region
+ *
+ * Return: as pst_mem_pool_take().
+ */
+int pst_keep_open(struct pst_store *s, const struct pst_store_args *args,
+		  uint32_t region_slots, struct pst_diag *diag);
+
+/** pst_keep_adopt() - all slots are free: take over those that are whole */
+void pst_keep_adopt(struct pst_store *s);
+
+/** pst_keep_begin() - reads of @key into a slot are about to begin */
+void pst_keep_begin(struct pst_store *s, uint32_t slot, uint32_t key);
+
+/** pst_keep_end() - a slot is whole */
+void pst_keep_end(struct pst_store *s, const struct slot *sl);
+void pst_keep_close(struct pst_store *s);
 
 /** pst_slot_landed() - account a reaped read.  Return: its slot is complete */
 bool pst_slot_landed(struct pst_store *s, const struct pst_io_read *r);

@@ -213,6 +213,8 @@ struct pst_plan {
  * @io_busy_ns: time in which at least one read was outstanding
  * @warm_reads: experts that were read because an earlier run held them
  * @begun_early: experts whose gate and up were multiplied while down was read
+ * @kept: experts that the last process left in the named pool; @kept_dropped
+ *	were there, but not whole
  * @nr_slots: experts that fit in memory at present
  * @given_slots, @taken_slots: how many fewer or more that became in mid-run
  *	because memory was short or free again, added up
@@ -238,6 +240,8 @@ struct pst_counters {
 	uint64_t wait_ns;
 	uint64_t io_busy_ns;
 	uint64_t warm_reads;
+	uint64_t kept;
+	uint64_t kept_dropped;
 	uint64_t begun_early;
 	uint32_t nr_slots;
 	uint64_t given_slots;
