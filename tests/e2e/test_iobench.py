@@ -18,7 +18,7 @@ sys.dont_write_bytecode = True
 import pst_e2e as e2e  # noqa: E402
 
 MIB = 1 << 20
-QUICK = ('--seconds', '0.05', '--progress', 'never')
+QUICK = ('--seconds', '0.3', '--progress', 'never')
 
 
 class IoBench(unittest.TestCase):
