@@ -212,9 +212,11 @@ def check(tap, tmp, name, arch, made, rng):
     err = nmse(want, np.frombuffer(first, np.float32).reshape(want.shape))
     print("# NMSE %.3g" % err)
     tap.check(err < MAX_NMSE, name + " is the reference", "%g" % err)
-    small = ["--expert-cache", "3experts"] if arch != "qwen35" else []
+    small = ["--expert-cache", "3experts", "--prefetch",
+             "next2"] if arch != "qwen35" else []
     for opts in (["--batch-size", "1"], ["--batch-size", "9"],
                  ["--batch-size", "32", "--threads", "3"],
+                 ["--batch-size", "1"] + small,
                  ["--batch-size", "5", "--threads", "1"] + small):
         tap.check(e2e.logits(path, ids, "--kv-type", "f32", *opts) == first,
                   name + " " + " ".join(opts))

@@ -14,7 +14,7 @@
 #include <cmocka.h>
 
 #include "gguf_check.h"
-#include "model.h"
+#include "model_priv.h"
 #include "tiny_model.h"
 
 /* Reads the numbers of a model as it stands. */
@@ -700,9 +700,109 @@ static void blocks_that_predict_nothing_are_ordinary(void **state)
 	assert_int_equal(hp.n_layers, TM_LAYERS);
 }
 
+static void recurrent_blocks_are_read(void **state)
+{
+	struct tiny_model m;
+	struct pst_hparams hp;
+
+	tm_init(&m, "qwen3next", true);
+	read_ok(&m, &hp);
+	assert_ptr_equal(hp.layer[0].mixer, &pst_mixer_gdn);
+	assert_ptr_equal(hp.layer[1].mixer, &pst_mixer_gqa);
+	assert_int_equal(hp.delta.taps, TM_TAPS);
+	assert_int_equal(hp.delta.n_k, TM_DELTA_HEADS_K);
+	assert_int_equal(hp.delta.n_v, TM_DELTA_HEADS);
+	assert_int_equal(hp.delta.hd_k, TM_HD);
+	assert_int_equal(hp.delta.hd_v, TM_DELTA_HD_V);
+	assert_false(hp.delta.tiled);
+	/* Every fourth block attends, unless a list says which. */
+	tm_drop(&m, "full_attention_interval");
+	read_ok(&m, &hp);
+	assert_ptr_equal(hp.layer[1].mixer, &pst_mixer_gdn);
+	tm_flags(&m, "attention.recurrent_layers", "01");
+	read_ok(&m, &hp);
+	assert_ptr_equal(hp.layer[0].mixer, &pst_mixer_gqa);
+	assert_ptr_equal(hp.layer[1].mixer, &pst_mixer_gdn);
+	tm_flags(&m, "attention.recurrent_layers", "010");
+	refused(&m, -EBADMSG, "attention.recurrent_layers");
+	tm_init(&m, "qwen35", false);
+	read_ok(&m, &hp);
+	assert_true(hp.delta.tiled);
+	tm_init(&m, "kimi-linear", true);
+	read_ok(&m, &hp);
+	assert_ptr_equal(hp.layer[0].mixer, &pst_mixer_kda);
+	assert_ptr_equal(hp.layer[1].mixer, &pst_mixer_mla);
+	assert_int_equal(hp.layer[1].rope, PST_ROPE_NONE);
+	assert_int_equal(hp.delta.n_v, TM_HEADS);
+	assert_int_equal(hp.delta.gate_rank, TM_HD);
+	assert_true(hp.delta.decay_bound == 0.0f);
+	tm_init(&m, "kimi-k3", true);
+	read_ok(&m, &hp);
+	assert_int_equal(hp.delta.gate_rank, 0);
+	assert_true(hp.delta.decay_bound == -5.0f);
+	assert_int_equal(hp.n_latent, TM_LATENT);
+	assert_int_equal(hp.sum_blocks, 1);
+}
+
+static void recurrent_blocks_without_their_keys_are_refused(void **state)
+{
+	static const struct {
+		const char *arch;
+		const char *key;
+		uint32_t bad; /* a value that cannot be */
+	} keys[] = {
+		{ "qwen3next", "ssm.conv_kernel", 1 },
+		{ "qwen3next", "ssm.conv_kernel", PST_K_MAX_TAPS + 1 },
+		{ "qwen3next", "ssm.state_size", 0 },
+		{ "qwen3next", "ssm.group_count", 0 },
+		{ "qwen35moe", "ssm.time_step_rank", 3 },
+		{ "qwen35moe", "ssm.inner_size", TM_DELTA_HEADS * 8 + 1 },
+		{ "qwen35moe", "ssm.inner_size", TM_DELTA_HEADS << 11 },
+		{ "kimi-linear", "ssm.conv_kernel", 0 },
+		{ "kimi-linear", "kda.head_dim", 1u << 20 },
+		{ "kimi-linear", "attention.kv_lora_rank", 0 },
+		{ "kimi-k3", "expert_latent_length", 0 },
+		{ "kimi-k3", "attn_res.block_size", 0 },
+	};
+	static const struct {
+		const char *key;
+		float bad;
+	} floats[] = {
+		{ "kda.gate_lower_bound", 0.0f },
+		{ "activation.situ_beta", 0.0f },
+		{ "activation.situ_linear_beta", -1.0f },
+	};
+	struct pst_hparams hp;
+	struct tiny_model m;
+
+	for (size_t i = 0; i < PST_ARRAY_SIZE(keys); i++) {
+		tm_init(&m, keys[i].arch, true);
+		tm_u32(&m, keys[i].key, keys[i].bad);
+		refused(&m, -EBADMSG, keys[i].key);
+		tm_drop(&m, keys[i].key);
+		refused(&m, -EBADMSG, keys[i].key);
+	}
+	for (size_t i = 0; i < PST_ARRAY_SIZE(floats); i++) {
+		tm_init(&m, "kimi-k3", true);
+		tm_f32(&m, floats[i].key, floats[i].bad);
+		refused(&m, -EBADMSG, floats[i].key);
+		tm_drop(&m, floats[i].key);
+		refused(&m, -EBADMSG, floats[i].key);
+	}
+	/* Only a recurrent block needs no heads of keys. */
+	tm_init(&m, "qwen3next", true);
+	tm_flags(&m, "attention.head_count_kv", "02");
+	read_ok(&m, &hp);
+	tm_flags(&m, "attention.head_count_kv", "20");
+	refused(&m, -EBADMSG, "attention.head_count_kv");
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(recurrent_blocks_are_read),
+		cmocka_unit_test(
+			recurrent_blocks_without_their_keys_are_refused),
 		cmocka_unit_test(the_numbers_are_read),
 		cmocka_unit_test(families_differ_where_they_should),
 		cmocka_unit_test(latent_attention_is_read),

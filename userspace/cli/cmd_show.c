@@ -87,6 +87,7 @@ static void show_numbers(struct cli_report *r, const struct pst_gguf *g)
 {
 	static const char *const keys[][2] = {
 		{ "layers", "block_count" },
+		{ "prediction_layers", "nextn_predict_layers" },
 		{ "context_length", "context_length" },
 		{ "embedding_length", "embedding_length" },
 		{ "heads", "attention.head_count" },

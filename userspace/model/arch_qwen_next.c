@@ -19,9 +19,15 @@ static void read_kinds(struct pst_keys *r, struct pst_hparams *hp)
 	for (uint32_t i = 0; i < hp->n_layers; i++)
 		recurrent[i] = (i + 1) % period != 0;
 	pst_keys_flags(r, "attention.recurrent_layers", recurrent);
-	for (uint32_t i = 0; i < hp->n_layers; i++)
-		if (recurrent[i])
+	for (uint32_t i = 0; i < hp->n_layers && !r->rc; i++) {
+		if (recurrent[i]) {
 			hp->layer[i].mixer = &pst_mixer_gdn;
+		} else if (!hp->layer[i].n_head_kv) {
+			pst_keys_name(r, "attention.head_count_kv");
+			pst_keys_fail(r, "leaves a block that attends without "
+					 "heads");
+		}
+	}
 }
 
 static void read_delta(struct pst_keys *r, struct pst_hparams *hp)
@@ -52,6 +58,10 @@ static void read_qwen3next(struct pst_keys *r, struct pst_hparams *hp)
 	read_delta(r, hp);
 }
 
+/* Recurrent blocks may have no heads of keys. */
+static const char *const reads_qwen3next[] = { "attention.head_count_kv",
+					       NULL };
+
 const struct pst_arch pst_arch_qwen3next = {
 	.name = "qwen3next",
 	.rope = PST_ROPE_NEOX,
@@ -63,6 +73,7 @@ const struct pst_arch pst_arch_qwen3next = {
 	.shared_gated = true,
 	.nextn = true,
 	.ffn_norm = "post_attention_norm",
+	.reads = reads_qwen3next,
 	.keys = read_qwen3next,
 };
 
@@ -80,6 +91,7 @@ const struct pst_arch pst_arch_qwen35 = {
 	.q_gated = true,
 	.nextn = true,
 	.ffn_norm = "post_attention_norm",
+	.reads = reads_qwen3next,
 	.keys = read_qwen35,
 };
 
@@ -94,5 +106,6 @@ const struct pst_arch pst_arch_qwen35moe = {
 	.shared_gated = true,
 	.nextn = true,
 	.ffn_norm = "post_attention_norm",
+	.reads = reads_qwen3next,
 	.keys = read_qwen35,
 };
