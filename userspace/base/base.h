@@ -33,7 +33,7 @@
  */
 struct pst_diag {
 	int err;
-	char text[320];
+	char text[640];
 	char file[512];
 	uint64_t off_bytes;
 };

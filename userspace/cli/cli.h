@@ -64,6 +64,7 @@ enum cli_progress {
 #define OPT_ROUTING (1u << 26) /* --routing */
 #define OPT_HTML    (1u << 27) /* trace report */
 #define OPT_EMBED   (1u << 28) /* embed */
+#define OPT_HEADER  (1u << 29) /* --header-only */
 
 /* --prompt-tokens and --gen-tokens when they are not given. */
 #define CLI_DEFAULT UINT32_MAX

@@ -73,7 +73,7 @@ static void show_general(struct cli_report *r, const struct pst_gguf *g)
 	}
 	cli_report_u64(r, "gguf_version", pst_gguf_version(g));
 	for (uint32_t i = 0; i < pst_gguf_nr_files(g); i++)
-		bytes += pst_gguf_file(g, i)->size_bytes;
+		bytes += pst_gguf_file(g, i)->whole_bytes;
 	cli_report_u64(r, "parts", pst_gguf_nr_files(g));
 	cli_report_bytes(r, "files_bytes", bytes);
 	rc = pst_engine_supports(g, &why);
@@ -110,6 +110,31 @@ static void show_numbers(struct cli_report *r, const struct pst_gguf *g)
 	show_str(r, g, "pre_tokenizer", "tokenizer.ggml.pre");
 	cli_report_bool(r, "chat_template",
 			!pst_gguf_get_str(g, "tokenizer.chat_template", &chat));
+}
+
+/* What the family makes of it; nothing where it cannot be run. */
+static void show_geometry(struct cli_report *r, const struct pst_gguf *g)
+{
+	struct pst_geometry geo;
+
+	if (pst_engine_geometry(g, &geo, NULL))
+		return;
+	cli_report_section(r, "geometry");
+	cli_report_u64(r, "layers", geo.layers);
+	cli_report_str(r, "mixers", geo.mixers, strlen(geo.mixers));
+	cli_report_u64(r, "layers_with_window", geo.window_layers);
+	cli_report_u64(r, "window", geo.window);
+	cli_report_u64(r, "layers_with_experts", geo.moe_layers);
+	cli_report_u64(r, "width", geo.width);
+	cli_report_u64(r, "heads", geo.heads);
+	cli_report_u64(r, "experts", geo.experts);
+	cli_report_u64(r, "experts_used", geo.experts_used);
+	cli_report_u64(r, "expert_width", geo.expert_width);
+	cli_report_u64(r, "shared_expert_width", geo.shared_width);
+	cli_report_bytes(r, "resident_bytes", geo.resident_bytes);
+	cli_report_bytes(r, "experts_per_token_bytes", geo.token_expert_bytes);
+	cli_report_bytes(r, "left_out_bytes", geo.unused_bytes);
+	cli_report_bytes(r, "kv_per_position_f16_bytes", geo.kv_token_bytes);
 }
 
 /* All experts of a block in one tensor: "blk.N.ffn_<part>_exps.weight". */
@@ -224,6 +249,7 @@ static int show_all(const struct cli_opts *o, const struct pst_gguf *g)
 	cli_report_begin(&r, o->output, "penstock.show.1");
 	show_general(&r, g);
 	show_numbers(&r, g);
+	show_geometry(&r, g);
 	show_sizes(&r, g);
 	cli_show_types(g, &r);
 	show_files(&r, g);
@@ -297,8 +323,14 @@ int cmd_show(struct cli_opts *o)
 		cli_error("show --f32: which tensor? give --tensor NAME");
 		return EXIT_USAGE;
 	}
+	if (o->f32 && o->engine.header_only) {
+		cli_error("show --f32: with --header-only there are no "
+			  "values");
+		return EXIT_USAGE;
+	}
 	pst_diag_init(&diag);
-	rc = pst_gguf_open(o->args[0], &g, &diag);
+	rc = o->engine.header_only ? pst_gguf_open_header(o->args[0], &g, &diag)
+				   : pst_gguf_open(o->args[0], &g, &diag);
 	if (rc)
 		return cli_fail(rc, &diag);
 	if (o->tensor)

@@ -221,6 +221,8 @@ static const struct opt options[] = {
 	  "leave the vector as long as it is" },
 	{ "decode", 0, K_FLAG, OPT_TOKENS, OFF(decode), NULL, NULL,
 	  "JSON array of ids on stdin to text" },
+	{ "header-only", 0, K_FLAG, OPT_HEADER, OFF(engine.header_only), NULL,
+	  NULL, "the file may end behind its header: nothing else is read" },
 	{ "tensors", 0, K_FLAG, OPT_SHOW, OFF(tensors), NULL, NULL,
 	  "list every tensor" },
 	{ "full", 0, K_FLAG, OPT_SHOW, OFF(full), NULL, NULL,

@@ -170,7 +170,7 @@ static void plan_model(const struct pst_engine *e, struct pst_plan *p)
 	const struct pst_hparams *hp = &e->model->hp;
 
 	for (uint32_t i = 0; i < pst_gguf_nr_files(e->gguf); i++)
-		p->model_file += pst_gguf_file(e->gguf, i)->size_bytes;
+		p->model_file += pst_gguf_file(e->gguf, i)->whole_bytes;
 	p->expert_file = e->model->expert_bytes;
 	p->nr_used = hp->n_expert_used;
 	p->nr_token = hp->n_expert_used * e->model->nr_moe_layers;

@@ -69,7 +69,9 @@ int pst_engine_open_files(struct pst_engine *e, const char *path,
 	int rc = check_opts(e, diag);
 
 	if (!rc)
-		rc = pst_gguf_open(path, &e->gguf, diag);
+		rc = e->opts.header_only
+			     ? pst_gguf_open_header(path, &e->gguf, diag)
+			     : pst_gguf_open(path, &e->gguf, diag);
 	if (rc)
 		return rc;
 	pst_kernels_init(&e->kernels,
@@ -349,6 +351,7 @@ int pst_engine_open(const char *path, const struct pst_engine_opts *opts,
 	if (!e)
 		return pst_diag_set(diag, -ENOMEM, "out of memory");
 	e->opts = *opts;
+	e->opts.header_only = false;
 	rc = pst_engine_open_files(e, path, diag);
 	if (!rc)
 		rc = open_mem_pool(e, diag);

@@ -51,7 +51,8 @@ int pst_gguf_add_file(struct pst_gguf *g, char *path, const uint8_t *map,
 	g->files = f;
 	f[g->nr_files++] = (struct pst_gguf_file){ .path = path,
 						   .map = map,
-						   .size_bytes = size_bytes };
+						   .size_bytes = size_bytes,
+						   .whole_bytes = size_bytes };
 	return 0;
 }
 
@@ -209,8 +210,8 @@ static int build(struct pst_gguf *g, struct pst_diag *diag)
 	return rc ? rc : check_overlap(g, diag);
 }
 
-int pst_gguf_open(const char *path, struct pst_gguf **out,
-		  struct pst_diag *diag)
+static int open_path(const char *path, bool header_only, struct pst_gguf **out,
+		     struct pst_diag *diag)
 {
 	struct pst_gguf *g = calloc(1, sizeof(*g));
 	int rc;
@@ -218,6 +219,7 @@ int pst_gguf_open(const char *path, struct pst_gguf **out,
 	if (!g)
 		return pst_diag_set(diag, -ENOMEM, "out of memory");
 	g->owns_maps = true;
+	g->header_only = header_only;
 	rc = pst_gguf_map_file(g, path, diag);
 	if (!rc)
 		rc = build(g, diag);
@@ -227,6 +229,18 @@ int pst_gguf_open(const char *path, struct pst_gguf **out,
 	}
 	*out = g;
 	return 0;
+}
+
+int pst_gguf_open(const char *path, struct pst_gguf **out,
+		  struct pst_diag *diag)
+{
+	return open_path(path, false, out, diag);
+}
+
+int pst_gguf_open_header(const char *path, struct pst_gguf **out,
+			 struct pst_diag *diag)
+{
+	return open_path(path, true, out, diag);
 }
 
 int pst_gguf_open_mem(const uint8_t *bytes, uint64_t size_bytes,

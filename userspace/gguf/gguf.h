@@ -95,11 +95,13 @@ struct pst_gguf_tensor {
  * @path: as it was opened
  * @map: read-only mapping of the whole file
  * @size_bytes: size when it was opened
+ * @whole_bytes: the same, or the end of the last tensor if that is later
  */
 struct pst_gguf_file {
 	char *path;
 	const uint8_t *map;
 	uint64_t size_bytes;
+	uint64_t whole_bytes;
 	uint64_t data_off_bytes;
 	uint64_t alignment;
 };
@@ -128,6 +130,15 @@ const struct pst_gguf_type *pst_gguf_type(uint32_t id);
  */
 int pst_gguf_open(const char *path, struct pst_gguf **out,
 		  struct pst_diag *diag);
+
+/**
+ * pst_gguf_open_header() - the same where the data may be missing
+ *
+ * Tensors may lie beyond the end of their file: nothing may be read through
+ * pst_gguf_tensor_data() then.
+ */
+int pst_gguf_open_header(const char *path, struct pst_gguf **out,
+			 struct pst_diag *diag);
 
 /**
  * pst_gguf_open_mem() - the same over bytes in memory, for the fuzzer

@@ -314,13 +314,14 @@ static int read_alignment(struct cursor *c, const struct pst_gguf *g,
 static int place_tensors(struct cursor *c, struct pst_gguf *g, uint64_t first,
 			 uint64_t align)
 {
+	struct pst_gguf_file *f = &g->files[g->nr_files - 1];
 	uint64_t data;
 
 	if (!pst_add_u64(c->pos, align - 1, &data))
 		return BAD(c, c->pos, "the data section's offset overflows");
 	data &= ~(align - 1);
-	g->files[g->nr_files - 1].data_off_bytes = data;
-	g->files[g->nr_files - 1].alignment = align;
+	f->data_off_bytes = data;
+	f->alignment = align;
 	for (uint64_t i = first; i < g->nr_tensors; i++) {
 		struct pst_gguf_tensor *t = &g->tensors[i];
 		uint64_t end;
@@ -332,11 +333,12 @@ static int place_tensors(struct cursor *c, struct pst_gguf *g, uint64_t first,
 				   t->name, t->off_bytes, align);
 		if (!pst_add_u64(t->off_bytes, data, &t->off_bytes) ||
 		    !pst_add_u64(t->off_bytes, t->size_bytes, &end) ||
-		    end > c->size)
+		    (end > c->size && !g->header_only))
 			return BAD(c, t->off_bytes,
 				   "tensor '%s' (%" PRIu64
 				   " bytes) lies beyond the end of the file",
 				   t->name, t->size_bytes);
+		f->whole_bytes = PST_MAX(f->whole_bytes, end);
 	}
 	return 0;
 }

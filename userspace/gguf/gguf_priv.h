@@ -28,6 +28,7 @@ struct pst_gguf {
 	struct gguf_hash by_key;
 	struct gguf_hash by_name;
 	bool owns_maps;
+	bool header_only; /* tensors may lie beyond the end */
 };
 
 /**

@@ -65,6 +65,11 @@ const char *pst_arch_name(const struct pst_arch *arch)
 	return arch->name;
 }
 
+const char *pst_mixer_name(const struct pst_mixer *mixer)
+{
+	return mixer->name;
+}
+
 bool pst_arch_reads(const struct pst_arch *arch, const char *key)
 {
 	for (const char *const *p = arch->reads; p && *p; p++)

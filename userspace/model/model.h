@@ -100,6 +100,9 @@ const struct pst_arch *pst_arch_at(uint32_t i);
 /** pst_arch_name() - general.architecture of a row */
 const char *pst_arch_name(const struct pst_arch *arch);
 
+/** pst_mixer_name() - how blocks of a kind look at other tokens */
+const char *pst_mixer_name(const struct pst_mixer *mixer);
+
 /**
  * struct pst_rope_params - rotary position embedding
  * @style: which elements form a rotated pair

@@ -119,6 +119,7 @@ enum pst_numa {
  * @warm_dir: state directory from which the expert cache is filled at the
  *	opening and to which it is noted at the close; NULL for neither
  * @fault: fault injection text for tests, NULL for none
+ * @header_only: of pst_plan_make(): the files may end behind their headers
  * @states_do: a model that gives states and no logits may be opened too
  * @observer: hooks (<penstock/observe.h>), NULL for none
  * @log: notices, may be NULL
@@ -137,6 +138,7 @@ struct pst_engine_opts {
 	uint32_t split_bytes;
 	enum pst_engine_io io;
 	enum pst_tristate direct;
+	bool header_only;
 	bool states_do;
 	bool resident;
 	bool kv_f16;
@@ -285,6 +287,42 @@ int pst_plan_make(const char *path, const struct pst_engine_opts *opts,
  * Return: 0; -EBADMSG, -ENOTSUP or -ENOMEM as pst_engine_open().
  */
 int pst_engine_supports(const struct pst_gguf *g, struct pst_diag *diag);
+
+/**
+ * struct pst_geometry - what a model is made of, what a token of it costs
+ * @mixers: how many blocks look at other tokens in which way
+ * @layers: blocks that are executed; @moe_layers: of these, with experts;
+ *	@window_layers: of these, that look back @window positions
+ * @heads: of the first block
+ * @expert_width, @shared_width: of an expert, of the one that all tokens take
+ * @expert_bytes: all experts; @token_expert_bytes: those that a token takes
+ * @resident_bytes: tensors that every token needs
+ * @unused_bytes: tensors that are left out, prediction blocks for example
+ * @kv_token_bytes: what a position adds to keys and values in F16, below all
+ *	windows
+ */
+struct pst_geometry {
+	char mixers[160];
+	uint32_t layers;
+	uint32_t moe_layers;
+	uint32_t window_layers;
+	uint32_t window;
+	uint32_t width;
+	uint32_t heads;
+	uint32_t experts;
+	uint32_t experts_used;
+	uint32_t expert_width;
+	uint32_t shared_width;
+	uint64_t expert_bytes;
+	uint64_t token_expert_bytes;
+	uint64_t resident_bytes;
+	uint64_t unused_bytes;
+	uint64_t kv_token_bytes;
+};
+
+/** pst_engine_geometry() - by the header alone; as pst_engine_supports() */
+int pst_engine_geometry(const struct pst_gguf *g, struct pst_geometry *out,
+			struct pst_diag *diag);
 
 /** pst_cpu_kernels_name() - the instruction set that this CPU gets */
 const char *pst_cpu_kernels_name(void);

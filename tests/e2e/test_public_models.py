@@ -1,0 +1,401 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: MIT
+"""Published models by their headers alone: tensor tables made from the public
+hyper-parameters, with the types that the usual recipe (Q4_K_M) gives them.
+`show` must find the bytes of a token's experts and of what is always resident;
+the figures to compare with were computed apart from this program, from published
+configurations, and agree with the sizes of published files within 0.3 %."""
+import json
+import os
+import struct
+import sys
+import tempfile
+
+import pst_e2e as e2e
+
+sys.dont_write_bytecode = True
+sys.path.insert(0, os.path.join(e2e.SRC, "scripts"))
+try:
+    import gguf_io as gguf
+except SystemExit as err:
+    e2e.skip(str(err))
+
+GB = 1e9
+# The figures have two to four digits; what is resident is without small biases.
+MAX_ERROR = 0.01
+FALLBACK = {"Q4_K": "Q5_0", "Q5_K": "Q5_1", "Q6_K": "Q8_0"}
+
+
+class Table:
+    """The tensors and keys of one model."""
+
+    def __init__(self, arch, layers, width, vocab, native=False):
+        self.arch, self.layers, self.width = arch, layers, width
+        self.vocab, self.native = vocab, native
+        self.tensors, self.keys, self.experts = [], {}, 0
+        self.number("block_count", layers)
+        self.number("embedding_length", width)
+        self.number("context_length", 8192)
+        self.keys[arch + ".attention.layer_norm_rms_epsilon"] = (
+            gguf.F32, 1e-6)
+        self.add("token_embd", width, vocab)
+        self.add("output_norm", width)
+
+    def number(self, name, value):
+        self.keys["%s.%s" % (self.arch, name)] = (gguf.U32, value)
+
+    def numbers(self, **values):
+        for name, value in values.items():
+            self.number(name.replace("__", "."), value)
+
+    def add(self, name, *dims, suffix="weight", layer=None):
+        full = "%s.%s" % (name, suffix)
+        if layer is not None:
+            full = "blk.%d.%s" % (layer, full)
+        self.tensors.append((full, dims))
+
+    def blocks(self, which, name, *dims, suffix="weight"):
+        for i in which:
+            self.add(name, *dims, suffix=suffix, layer=i)
+
+    def head(self):
+        self.add("output", self.width, self.vocab)
+
+    def attention(self, heads, kv_heads, hd, bias=(), which=None):
+        n, every = self.width, which or range(self.layers)
+        self.numbers(attention__head_count=heads,
+                     attention__head_count_kv=kv_heads,
+                     attention__key_length=hd, attention__value_length=hd)
+        self.blocks(every, "attn_norm", n)
+        for x, out in (("q", heads), ("k", kv_heads), ("v", kv_heads)):
+            self.blocks(every, "attn_" + x, n, out * hd)
+            if x in bias:
+                self.blocks(every, "attn_" + x, out * hd, suffix="bias")
+        self.blocks(every, "attn_output", heads * hd, n)
+
+    def dense(self, which, ff, name="ffn"):
+        self.number("feed_forward_length", ff)
+        for x in ("gate", "up"):
+            self.blocks(which, "%s_%s" % (name, x), self.width, ff)
+        self.blocks(which, name + "_down", ff, self.width)
+
+    def moe(self, which, experts, used, ff, shared=0, fused=False):
+        n, self.experts = self.width, experts
+        self.numbers(expert_count=experts, expert_used_count=used,
+                     expert_feed_forward_length=ff)
+        self.blocks(which, "ffn_gate_inp", n, experts)
+        for x in ("gate", "up"):
+            self.blocks(which, "ffn_%s_exps" % x, n, ff, experts)
+        self.blocks(which, "ffn_down_exps", ff, n, experts)
+        if shared:
+            for x in ("gate", "up"):
+                self.blocks(which, "ffn_%s_shexp" % x, n, shared)
+            self.blocks(which, "ffn_down_shexp", shared, n)
+
+    def more_bits(self, i):
+        n = self.layers
+        return i < n // 8 or i >= 7 * n // 8 or (i - n // 8) % 3 == 2
+
+    def wish(self, name):
+        """The type that the recipe has in mind for a matrix."""
+        tied = not any(t[0] == "output.weight" for t in self.tensors)
+        if name == "output.weight" or (tied and name == "token_embd.weight"):
+            return "Q6_K"
+        if not name.startswith("blk."):
+            return "Q4_K"
+        layer, rest = int(name.split(".")[1]), name.split(".")[2]
+        if self.experts == 8 and rest in ("attn_k", "attn_v"):
+            return "Q8_0"
+        if self.experts == 8 and rest == "attn_output":
+            return "Q5_K"
+        if (rest in ("attn_v", "attn_qkv", "attn_kv_b") or
+                rest.startswith("ffn_down")) and self.more_bits(layer):
+            return "Q6_K"
+        return "Q4_K"
+
+    def type_of(self, name, dims):
+        plain = ("_norm." in name or "ffn_gate_inp" in name or
+                 "ssm_conv1d" in name or "indexer" in name or
+                 not name.endswith(".weight"))
+        if len(dims) == 1 or plain:
+            return "F32"
+        if self.native:
+            return "MXFP4" if "_exps" in name else "Q8_0"
+        t = self.wish(name)
+        return FALLBACK[t] if dims[0] % 256 and t in FALLBACK else t
+
+    def write(self, path):
+        """Magic to the last tensor info; the data begins nowhere."""
+        keys = {"general.architecture": (gguf.STRING, self.arch),
+                "tokenizer.ggml.model": (gguf.STRING, "llama"),
+                "tokenizer.ggml.tokens": (gguf.ARRAY, (
+                    gguf.STRING, ["t%d" % i for i in range(self.vocab)]))}
+        keys.update(self.keys)
+        with open(path, "wb") as f:
+            f.write(b"GGUF" + struct.pack("<Iqq", 3, len(self.tensors),
+                                          len(keys)))
+            for key, (vtype, value) in keys.items():
+                f.write(gguf.encode_value(gguf.STRING, key) +
+                        struct.pack("<i", vtype) +
+                        gguf.encode_value(vtype, value))
+            at = 0
+            for name, dims in self.tensors:
+                ttype = gguf.TYPE_ID[self.type_of(name, dims)]
+                f.write(gguf.encode_value(gguf.STRING, name) +
+                        struct.pack("<I%dqiQ" % len(dims), len(dims), *dims,
+                                    ttype, at))
+                at += gguf.align_up(gguf.tensor_bytes(dims, ttype), 32)
+
+
+def mixtral():
+    t = Table("llama", 32, 4096, 32000)
+    t.head()
+    t.attention(32, 8, 128)
+    t.blocks(range(32), "ffn_norm", 4096)
+    t.number("feed_forward_length", 14336)
+    t.moe(range(32), 8, 2, 14336)
+    return t
+
+
+def qwen3moe(layers, width, heads, ff):
+    t = Table("qwen3moe", layers, width, 151936)
+    t.head()
+    t.attention(heads, 4, 128)
+    for x in ("attn_q_norm", "attn_k_norm"):
+        t.blocks(range(layers), x, 128)
+    t.blocks(range(layers), "ffn_norm", width)
+    t.moe(range(layers), 128, 8, ff)
+    return t
+
+
+def gpt_oss(layers, experts):
+    t = Table("gpt-oss", layers, 2880, 201088, native=True)
+    every, fe = range(layers), 2880
+    t.head()
+    t.number("attention.sliding_window", 128)
+    t.attention(64, 8, 64, bias="qkv")
+    t.blocks(every, "attn_output", 2880, suffix="bias")
+    t.blocks(every, "attn_sinks", 64)
+    t.blocks(every, "post_attention_norm", 2880)
+    t.moe(every, experts, 4, fe)
+    t.blocks(every, "ffn_gate_inp", experts, suffix="bias")
+    for x in ("gate", "up", "down"):
+        t.blocks(every, "ffn_%s_exps" % x, 2880, experts, suffix="bias")
+    return t
+
+
+def deepseek(layers, width, heads, vocab, q_rank, dense, ff, moe):
+    """moe: experts, used, width of one, shared ones."""
+    t = Table("deepseek2", layers, width, vocab)
+    every, first = range(layers), range(dense)
+    rest = range(dense, layers)
+    t.head()
+    t.numbers(attention__head_count=heads, attention__head_count_kv=1,
+              attention__q_lora_rank=q_rank, attention__kv_lora_rank=512,
+              attention__key_length=576, attention__value_length=512,
+              attention__key_length_mla=192, attention__value_length_mla=128,
+              rope__dimension_count=64, leading_dense_block_count=dense,
+              expert_shared_count=moe[3])
+    for name, dims in (("attn_norm", (width,)), ("ffn_norm", (width,)),
+                       ("attn_kv_a_mqa", (width, 576)),
+                       ("attn_kv_a_norm", (512,)),
+                       ("attn_k_b", (128, 512, heads)),
+                       ("attn_v_b", (512, 128, heads)),
+                       ("attn_output", (heads * 128, width))):
+        t.blocks(every, name, *dims)
+    if q_rank:
+        t.blocks(every, "attn_q_a", width, q_rank)
+        t.blocks(every, "attn_q_a_norm", q_rank)
+        t.blocks(every, "attn_q_b", q_rank, heads * 192)
+    else:
+        t.blocks(every, "attn_q", width, heads * 192)
+    t.dense(first, ff)
+    t.moe(rest, *moe[:3], shared=moe[2] * moe[3])
+    if q_rank:
+        t.blocks(rest, "exp_probs_b", moe[0], suffix="bias")
+    return t
+
+
+def glm45_air():
+    t = Table("glm4moe", 46, 4096, 151552)
+    every, rest = range(46), range(1, 46)
+    t.head()
+    t.attention(96, 8, 128, bias="qkv")
+    t.blocks(every, "post_attention_norm", 4096)
+    t.numbers(leading_dense_block_count=1, expert_shared_count=1,
+              rope__dimension_count=64)
+    t.dense(range(1), 10944)
+    t.moe(rest, 128, 8, 1408, shared=1408)
+    t.blocks(rest, "exp_probs_b", 128, suffix="bias")
+    return t
+
+
+def minimax_m2():
+    t = Table("minimax-m2", 62, 3072, 200064)
+    every = range(62)
+    t.head()
+    t.attention(48, 8, 128)
+    t.blocks(every, "attn_q_norm", 48 * 128)
+    t.blocks(every, "attn_k_norm", 8 * 128)
+    t.blocks(every, "ffn_norm", 3072)
+    t.moe(every, 256, 8, 1536)
+    t.blocks(every, "exp_probs_b", 256, suffix="bias")
+    return t
+
+
+def llama4_scout():
+    t = Table("llama4", 48, 5120, 202048)
+    every = range(48)
+    t.head()
+    t.attention(40, 8, 128)
+    t.blocks(every, "ffn_norm", 5120)
+    t.number("feed_forward_length", 16384)
+    t.moe(every, 16, 1, 8192, shared=8192)
+    return t
+
+
+def olmoe():
+    t = Table("olmoe", 16, 2048, 50304)
+    every = range(16)
+    t.head()
+    t.attention(16, 16, 128)
+    for x in ("attn_q_norm", "attn_k_norm", "ffn_norm"):
+        t.blocks(every, x, 2048)
+    t.moe(every, 64, 8, 1024)
+    return t
+
+
+def dots1():
+    t = Table("dots1", 62, 4096, 152064)
+    every, rest = range(62), range(1, 62)
+    t.head()
+    t.attention(32, 32, 128)
+    for x in ("attn_q_norm", "attn_k_norm"):
+        t.blocks(every, x, 128)
+    t.blocks(every, "ffn_norm", 4096)
+    t.numbers(leading_dense_block_count=1, expert_shared_count=2)
+    t.dense(range(1), 10944)
+    t.moe(rest, 128, 6, 1408, shared=2816)
+    t.blocks(rest, "exp_probs_b", 128, suffix="bias")
+    return t
+
+
+def granite_3b():
+    t = Table("granitemoe", 32, 1536, 49155)
+    t.keys["granitemoe.logit_scale"] = (gguf.F32, 6.0)
+    t.attention(24, 8, 64)
+    t.blocks(range(32), "ffn_norm", 1536)
+    t.moe(range(32), 40, 8, 512)
+    return t
+
+
+def phi35_moe():
+    t = Table("phimoe", 32, 4096, 32064)
+    every = range(32)
+    t.head()
+    t.add("output", 32064, suffix="bias")
+    t.add("output_norm", 4096, suffix="bias")
+    t.attention(32, 8, 128, bias="qkv")
+    t.blocks(every, "attn_output", 4096, suffix="bias")
+    t.blocks(every, "attn_norm", 4096, suffix="bias")
+    for suffix in ("weight", "bias"):
+        t.blocks(every, "ffn_norm", 4096, suffix=suffix)
+    t.moe(every, 16, 2, 6400)
+    return t
+
+
+def qwen2_57b():
+    t = Table("qwen2moe", 28, 3584, 151936)
+    every = range(28)
+    t.head()
+    t.attention(28, 4, 128, bias="qkv")
+    t.blocks(every, "ffn_norm", 3584)
+    t.number("expert_shared_feed_forward_length", 20480)
+    t.moe(every, 64, 8, 2560, shared=20480)
+    t.blocks(every, "ffn_gate_inp_shexp", 3584)
+    return t
+
+
+# Name, tensors, resident GB, GB of a token's experts.
+MODELS = (
+    ("Mixtral-8x7B", mixtral(), 1.14, 6.826),
+    ("Qwen3-30B-A3B", qwen3moe(48, 2048, 32, 768), 1.00, 1.097),
+    ("Qwen3-235B-A22B", qwen3moe(94, 4096, 64, 1536), 4.86, 8.581),
+    ("gpt-oss-20b", gpt_oss(24, 32), 1.94, 1.269),
+    ("gpt-oss-120b", gpt_oss(36, 128), 2.46, 1.904),
+    ("DeepSeek-V2-Lite", deepseek(27, 2048, 16, 102400, 0, 1, 10944,
+                                  (64, 6, 1408, 2)), 0.84, 0.893),
+    ("DeepSeek-V3", deepseek(61, 7168, 128, 129280, 1536, 3, 18432,
+                             (256, 8, 2048, 1)), 10.51, 12.312),
+    ("Kimi-K2", deepseek(61, 7168, 64, 163840, 1536, 1, 18432,
+                         (384, 8, 2048, 1)), 7.64, 12.769),
+    ("GLM-4.5-Air", glm45_air(), 4.41, 4.126),
+    ("MiniMax-M2", minimax_m2(), 2.61, 4.241),
+    ("Llama-4-Scout", llama4_scout(), 6.84, 3.657),
+    ("OLMoE-1B-7B", olmoe(), 0.31, 0.488),
+    ("dots.llm1", dots1(), 4.83, 4.202),
+    ("granite-3.1-3b-a800m", granite_3b(), 0.19, 0.366),
+    ("Phi-3.5-MoE", phi35_moe(), 0.96, 3.047),
+    ("Qwen2-57B-A14B", qwen2_57b(), 4.98, 3.733),
+)
+
+
+def run_json(tap, verb, path, *options):
+    p = e2e.run(verb, path, "--header-only", "-o", "json", *options)
+    if p.returncode:
+        tap.check(False, "%s %s" % (verb, path), p.stderr.decode())
+        return None
+    return json.loads(p.stdout)
+
+
+def near(got, want):
+    return abs(got / GB - want) <= max(MAX_ERROR * want, 0.0051)
+
+
+def check_model(tap, tmp, name, table, resident, experts):
+    path = os.path.join(tmp, "model.gguf")
+    table.write(path)
+    shown = run_json(tap, "show", path)
+    if not shown:
+        return
+    g = shown.get("geometry")
+    if not tap.check(bool(g), "%s: the family knows its tensors" % name,
+                     shown["general"].get("unsupported_because")):
+        return
+    tap.check(near(g["resident_bytes"], resident), "%s: resident" % name,
+              "%.3f GB, not %.2f" % (g["resident_bytes"] / GB, resident))
+    tap.check(near(g["experts_per_token_bytes"], experts),
+              "%s: experts of a token" % name, "%.3f GB, not %.3f" % (
+                  g["experts_per_token_bytes"] / GB, experts))
+    tap.check(g["left_out_bytes"] == 0, "%s: nothing is left out" % name)
+    plan = run_json(tap, "plan", path, "--ram", "64G", "--ctx-size", "4096")
+    if plan:
+        tap.check(near(plan["memory"]["trunk_bytes"], resident),
+                  "%s: the plan's trunk" % name, plan["memory"])
+
+
+def check_refusals(tap, tmp):
+    path = os.path.join(tmp, "model.gguf")
+    olmoe().write(path)
+    for verb in (["show"], ["plan"], ["run", "--header-only"]):
+        p = e2e.run(verb[0], path, *verb[1:])
+        tap.check(p.returncode in (2, 65) and p.stderr.count(b"\n") == 1,
+                  "%s refuses a file without data" % " ".join(verb),
+                  p.stderr)
+    p = e2e.run("show", path, "--header-only", "--tensor",
+                "token_embd.weight", "--f32", os.path.join(tmp, "x"))
+    tap.check(p.returncode == 2, "show has no values of such a file",
+              p.stderr)
+
+
+def main():
+    tap = e2e.Tap()
+    with tempfile.TemporaryDirectory() as tmp:
+        for name, table, resident, experts in MODELS:
+            check_model(tap, tmp, name, table, resident, experts)
+        check_refusals(tap, tmp)
+    tap.done()
+
+
+if __name__ == "__main__":
+    main()
