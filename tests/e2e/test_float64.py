@@ -231,6 +231,103 @@ def test_phimoe(tap):
     check(tap, "phimoe with softmax", case, model, "--ctx-size", 512)
 
 
+class MinimaxM3(ref.Model):
+    """Norms of heads, runs of positions of which each KV head takes the best,
+    a shared expert, SwiGLU with limits."""
+    run, top_k, local, scale = 3, 4, 2, 2.0
+
+    def rope(self, x):
+        """The heads that choose are longer than what is rotated."""
+        return np.concatenate([super().rope(x[..., :self.hd]),
+                               x[..., self.hd:]], -1)
+
+    def seen(self, q, k):
+        """[kv_heads][tokens][positions] that are attended to."""
+        mask = np.zeros((self.kv_heads, len(k), len(k)), bool)
+        for t in range(len(k)):
+            runs = [slice(at, min(at + self.run, t + 1))
+                    for at in range(0, t + 1, self.run)]
+            for h in range(self.kv_heads):
+                score = k @ q[t, h]
+                worth = np.array([score[r].max() for r in runs])
+                worth[-self.local:] = np.inf
+                for r in np.argsort(-worth, kind="stable")[:self.top_k]:
+                    mask[h, t, runs[r]] = True
+        return mask
+
+    def attention(self, x, layer):
+        blk = "blk.%d." % layer
+        q, k, iq, ik = (self.rope(self.norm(self.linear(
+            x, blk + name).reshape(len(x), heads, -1), blk + norm))
+            for name, heads, norm in (
+                ("attn_q", self.heads, "attn_q_norm"),
+                ("attn_k", self.kv_heads, "attn_k_norm"),
+                ("indexer.q_proj", self.kv_heads, "indexer.q_norm"),
+                ("indexer.k_proj", 1, "indexer.k_norm")))
+        v = self.project(x, layer, "v", self.kv_heads)
+        group = self.heads // self.kv_heads
+        k, v = np.repeat(k, group, 1), np.repeat(v, group, 1)
+        s = np.einsum("thd,shd->hts", q, k) / np.sqrt(self.hd)
+        s[~np.repeat(self.seen(iq, ik[:, 0]), group, 0)] = -np.inf
+        out = np.einsum("hts,shd->thd", ref.softmax(s), v)
+        return self.linear(out.reshape(len(x), -1), blk + "attn_output")
+
+    def expert(self, x, gate, up, down):
+        g, u = np.minimum(gate @ x, 7.0), np.clip(up @ x, -7.0, 7.0)
+        return down @ (g / (1 + np.exp(-1.702 * g)) * (u + 1))
+
+    def ffn(self, x, layer):
+        blk = "blk.%d.ffn_" % layer
+        y = np.zeros_like(x)
+        p = 1 / (1 + np.exp(-self.linear(x, blk + "gate_inp")))
+        for t in range(len(x)):
+            best = np.argsort(-(p[t] + self.w[
+                "blk.%d.exp_probs_b.bias" % layer]), kind="stable")[:2]
+            y[t] = self.expert(x[t], *(self.w["%s%s_shexp.weight" % (blk, n)]
+                                       for n in ("gate", "up", "down")))
+            for e in best:
+                y[t] += self.scale * p[t, e] / p[t, best].sum() * self.expert(
+                    x[t], *(self.w["%s%s_exps.weight" % (blk, n)][e]
+                            for n in ("gate", "up", "down")))
+        return y
+
+
+def test_minimax_m3(tap):
+    source, tokens = load("llama-mixtral")
+    case = Case(source, tokens, "minimax-m3")
+    shape = geometry(source)
+    n, hd = source.find("token_embd.weight").dims[0], 64
+    rows = source.find("blk.0.attn_q.weight").dims[1] // shape["heads"]
+    ff, experts = source.find("blk.0.ffn_up_exps.weight").dims[1:]
+    for i in range(shape["layers"]):
+        for name, length in (("attn_q_norm", rows), ("attn_k_norm", rows),
+                             ("indexer.q_norm", hd), ("indexer.k_norm", hd)):
+            case.add("blk.%d.%s.weight" % (i, name), length, 0.2, 1.0)
+        for name, out in (("q_proj", shape["kv_heads"] * hd), ("k_proj", hd)):
+            case.add("blk.%d.indexer.%s.weight" % (i, name), (out, n),
+                     n ** -0.5)
+        for name, dims in (("gate", (ff, n)), ("up", (ff, n)),
+                           ("down", (n, ff))):
+            case.add("blk.%d.ffn_%s_shexp.weight" % (i, name), dims,
+                     dims[1] ** -0.5)
+        case.add("blk.%d.exp_probs_b.bias" % i, experts, 0.1)
+    model = MinimaxM3(case.weights(), **shape)
+    numbers = {"expert_feed_forward_length": ff, "expert_shared_count": 1,
+               "attention.indexer.head_count": shape["kv_heads"],
+               "attention.indexer.key_length": hd,
+               "attention.indexer.block_size": model.run,
+               "attention.indexer.top_k": model.top_k,
+               "attention.indexer.local_blocks": model.local}
+    for name, value in numbers.items():
+        case.number(name, gguf.U32, value)
+    case.number("expert_weights_scale", gguf.F32, model.scale)
+    want = check(tap, "minimax-m3", case, model)
+    model.local = 1
+    matters(tap, "minimax-m3: what is always taken", want, model, case)
+    model.top_k = len(tokens)
+    matters(tap, "minimax-m3: what is left out", want, model, case)
+
+
 class Encoder(ref.Model):
     """Both ways, norms about the mean behind the sums."""
     causal = False
@@ -343,6 +440,7 @@ def main():
     test_qwen2(tap)
     test_mistral3(tap)
     test_phimoe(tap)
+    test_minimax_m3(tap)
     test_nomic_bert(tap)
     test_encoders_write_no_text(tap)
     tap.done()

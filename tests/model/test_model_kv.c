@@ -191,6 +191,78 @@ static void a_state_is_counted_in_copies(void **state)
 	pst_kv_fini(&kv);
 }
 
+/* Each position by itself in a window, and rows for runs of five. */
+static void shape_with_steps(const struct pst_hparams *hp, uint32_t layer,
+			     struct pst_kv_shape *out)
+{
+	(void)hp;
+	(void)layer;
+	out->heads[PST_KV_K] = 1;
+	out->width[PST_KV_K] = 4;
+	out->window = 7;
+	out->heads[PST_KV_PACKED] = 2;
+	out->width[PST_KV_PACKED] = 3;
+	out->step[PST_KV_PACKED] = 5;
+	out->most[PST_KV_PACKED] = 6;
+}
+
+static const struct pst_mixer steps = { .name = "steps",
+					.shape = shape_with_steps };
+
+/* Writes or compares what a row should hold. */
+static void each_row(struct pst_kv *kv, uint32_t stream, uint32_t pos,
+		     bool write)
+{
+	const struct pst_kv_shape *s = &kv->layers[1].shape;
+
+	for (uint32_t h = 0; h < s->heads[stream]; h++)
+		for (uint32_t i = 0; i < s->width[stream]; i++) {
+			float *row = (float *)(void *)pst_kv_at(kv, 1, stream,
+								h, pos);
+			float v = (float)(pos * 100 + h * 10 + i);
+
+			if (write)
+				row[i] = v;
+			else
+				assert_true(row[i] == v);
+		}
+}
+
+static void rows_of_runs_stay_while_the_window_moves(void **state)
+{
+	struct pst_kv_args args = {
+		.type = PST_KV_F32, .n_ctx = N_CTX + 3, .n_batch = 4, .node = -1
+	};
+	static struct pst_hparams hp;
+	struct pst_kv kv;
+
+	(void)state;
+	hp.n_layers = 2;
+	hp.layer[0].mixer = &steps;
+	hp.layer[1].mixer = &steps;
+	assert_int_equal(pst_kv_init(&kv, &hp, &args, NULL), 0);
+	for (uint32_t at = 0; at < N_CTX; at++) {
+		pst_kv_begin(&kv, 1, 0);
+		each_row(&kv, PST_KV_K, at, true);
+		if (at % 5 == 4)
+			each_row(&kv, PST_KV_PACKED, at - 4, true);
+		pst_kv_commit(&kv, 1);
+		for (uint32_t pos = at > 6 ? at - 6 : 0; pos <= at; pos++)
+			each_row(&kv, PST_KV_K, pos, false);
+		for (uint32_t run = 0; run < (at + 1) / 5; run++)
+			each_row(&kv, PST_KV_PACKED, run * 5, false);
+	}
+	/* Any position of a run is its row. */
+	assert_ptr_equal(pst_kv_at(&kv, 1, PST_KV_PACKED, 1, 12),
+			 pst_kv_at(&kv, 1, PST_KV_PACKED, 1, 10));
+	/* The window, whole runs only, and no more of them than are read. */
+	assert_int_equal(pst_kv_read_bytes(&hp, PST_KV_F16, 0, 19),
+			 2 * (7 * 4 + 3 * 6));
+	assert_int_equal(pst_kv_read_bytes(&hp, PST_KV_F16, 0, N_CTX),
+			 2 * (7 * 4 + 6 * 6));
+	pst_kv_fini(&kv);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -199,6 +271,7 @@ int main(void)
 		cmocka_unit_test(
 			a_kept_state_may_be_the_last_or_the_present_one),
 		cmocka_unit_test(a_state_is_counted_in_copies),
+		cmocka_unit_test(rows_of_runs_stay_while_the_window_moves),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

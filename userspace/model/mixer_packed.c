@@ -135,8 +135,9 @@ static void lay_out_index(const struct pst_fwd *f, struct carve *c,
 	s->dots = pst_carve(
 		c, (uint64_t)f->n_workers * p->index_heads * PST_INDEX_ROWS,
 		sizeof(float));
-	s->picked = pst_carve(c, (uint64_t)SLICE * p->index_top_k,
-			      sizeof(uint32_t));
+	if (p->index_top_k < f->n_ctx) /* else none is left out */
+		s->picked = pst_carve(c, (uint64_t)SLICE * p->index_top_k,
+				      sizeof(uint32_t));
 }
 
 static void lay_out(const struct pst_fwd *f, uint32_t layer, struct carve *c,
@@ -283,11 +284,11 @@ static const uint32_t *choose(const struct job *j, uint32_t i, uint32_t nr,
 		.nr = nr,
 		.top_k = p->index_top_k,
 		.dots = j->s.dots,
-		.best = j->s.picked + (size_t)i * p->index_top_k,
 	};
 
 	if (!j->lh->pack_chosen || nr <= p->index_top_k)
 		return NULL;
+	ix.best = j->s.picked + (size_t)i * p->index_top_k;
 	ix.keys = pst_kv_at(j->pass.kv, j->pass.layer, PST_KV_INDEX, 0, 0);
 	pst_index_pick(j->pass.f, j->pass.kv->type, &ix, worker);
 	return ix.best;
