@@ -7,7 +7,7 @@
 
 #include <immintrin.h>
 
-#include "tile.h"
+#include "pst_tile.h"
 
 PST_K_INLINE float load_f16(const void *p)
 {

@@ -7,7 +7,7 @@
 
 #include <immintrin.h>
 
-#include "tile.h"
+#include "pst_tile.h"
 
 /* The lanes of a vector of 16 that hold one of @left values. */
 PST_K_INLINE __mmask16 first_lanes(uint32_t left)

@@ -11,7 +11,7 @@
 #include <immintrin.h>
 
 #include "pst_k16.h"
-#include "tile.h"
+#include "pst_tile.h"
 
 /**
  * struct book64 - 64 weights before their digits are looked up

@@ -117,7 +117,7 @@ PST_K_INLINE struct wscale512 book_scale512(struct book_scales b)
 		.dot = dot_u8,                                           \
 	};
 
-PST_X86_BOOK_TYPES(DEFINE_BOOK512)
+PST_K_BOOK_TYPES(DEFINE_BOOK512)
 
 /* One scale of 32 weights each, in the lower lanes. */
 PST_K_INLINE struct wscale512 lower512(__m256 scale)

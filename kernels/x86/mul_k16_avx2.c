@@ -123,7 +123,7 @@ PST_K_INLINE struct wscale book_scale(struct book_scales b)
 		.dot = dot_u8,                                                 \
 	};
 
-PST_X86_BOOK_TYPES(DEFINE_BOOK)
+PST_K_BOOK_TYPES(DEFINE_BOOK)
 
 PST_K_INLINE struct wscale one_each(__m256 scale)
 {
@@ -265,11 +265,11 @@ static const struct fmt fmt_q2_0 = {
 	.dot = dot_u8,
 };
 
-PST_X86_BOOK_TYPES(DEFINE_MUL)
-PST_X86_PLAIN16_TYPES(DEFINE_MUL)
+PST_K_BOOK_TYPES(DEFINE_MUL)
+PST_K_PLAIN16_TYPES(DEFINE_MUL)
 
 void pst_k_fill_mul_k16_avx2(struct pst_kernels *k)
 {
-	PST_X86_BOOK_TYPES(PST_X86_SET_MUL)
-	PST_X86_PLAIN16_TYPES(PST_X86_SET_MUL)
+	PST_K_BOOK_TYPES(PST_K_SET_MUL)
+	PST_K_PLAIN16_TYPES(PST_K_SET_MUL)
 }

@@ -201,9 +201,9 @@ static const struct fmt fmt_iq4_xs = {
 	.dot = dot_i8,
 };
 
-PST_X86_K_TYPES(DEFINE_MUL)
+PST_K_SUPER_TYPES(DEFINE_MUL)
 
 void pst_k_fill_mul_k_avx2(struct pst_kernels *k)
 {
-	PST_X86_K_TYPES(PST_X86_SET_MUL)
+	PST_K_SUPER_TYPES(PST_K_SET_MUL)
 }

@@ -8,9 +8,9 @@
 #include "fmt_k_512_tmpl.h"
 #include "x86_priv.h"
 
-PST_X86_K_TYPES(DEFINE_MUL512)
+PST_K_SUPER_TYPES(DEFINE_MUL512)
 
 void pst_k_fill_mul_k_vnni(struct pst_kernels *k)
 {
-	PST_X86_K_TYPES(PST_X86_SET_MUL)
+	PST_K_SUPER_TYPES(PST_K_SET_MUL)
 }

@@ -211,9 +211,9 @@ static const struct fmt fmt_mxfp4 = {
 	.dot = dot_u8,
 };
 
-PST_X86_Q32_TYPES(DEFINE_MUL)
+PST_K_Q32_TYPES(DEFINE_MUL)
 
 void pst_k_fill_mul_q32_avx2(struct pst_kernels *k)
 {
-	PST_X86_Q32_TYPES(PST_X86_SET_MUL)
+	PST_K_Q32_TYPES(PST_K_SET_MUL)
 }

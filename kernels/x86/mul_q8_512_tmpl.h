@@ -19,7 +19,7 @@
 #ifndef PST_K_MUL_Q8_512_TMPL_H
 #define PST_K_MUL_Q8_512_TMPL_H
 
-#include "types_x86.h"
+#include "pst_ktypes.h"
 
 enum {
 	TILE_ROWS = 4, /* of few tokens */
@@ -414,7 +414,7 @@ PST_K_INLINE void mul_q8_512(const struct pst_kmul *m, const struct fmt512 *f)
 			tile_q8_512(m, r, i, 1, f);
 }
 
-/* The product of a row of types_x86.h. */
+/* The product of a row of pst_ktypes.h. */
 #define DEFINE_MUL512(type, name, ...)                   \
 	static void mul_##name(const struct pst_kmul *m) \
 	{                                                \

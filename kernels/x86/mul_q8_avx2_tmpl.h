@@ -13,7 +13,7 @@
 #define PST_K_MUL_Q8_AVX2_TMPL_H
 
 #include "avx2_util.h"
-#include "types_x86.h"
+#include "pst_ktypes.h"
 
 /* The largest tile: 16 registers hold the sums and scales of four pairs. */
 enum {
@@ -309,7 +309,7 @@ PST_K_INLINE __m256i pairs(const uint8_t *qs, uint32_t c)
 	return _mm256_and_si256(v, _mm256_set1_epi8(3));
 }
 
-/* The product of a row of types_x86.h. */
+/* The product of a row of pst_ktypes.h. */
 #define DEFINE_MUL(type, name, ...)                                         \
 	PST_K_INLINE void tile_##name(const struct pst_kmul *m, uint32_t r, \
 				      uint32_t i, int nr, int nt)           \

@@ -9,7 +9,7 @@
 #include <immintrin.h>
 
 #include "pst_k16.h"
-#include "tile.h"
+#include "pst_tile.h"
 
 /* A byte of TQ1_0 times its power of 3 stands for 1 and 2 from here on. */
 enum {

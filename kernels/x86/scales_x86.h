@@ -7,7 +7,7 @@
 
 #include <immintrin.h>
 
-#include "tile.h"
+#include "pst_tile.h"
 
 /* The sixteen 6-bit scales of Q3_K: nibbles, and pairs of bits above them. */
 PST_K_INLINE __m128i k3_scales(const uint8_t *p)

@@ -7,8 +7,8 @@
  * sequence of operations, whatever the shape; so the cut never shows in the
  * result.  Shapes are constants where the tile function is inlined.
  */
-#ifndef PST_K_TILE_H
-#define PST_K_TILE_H
+#ifndef PST_TILE_H
+#define PST_TILE_H
 
 #include "pst_kpriv.h"
 
