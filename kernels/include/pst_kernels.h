@@ -207,7 +207,8 @@ struct pst_ktype_ops {
 
 /**
  * struct pst_kernels - the table
- * @name: the highest ISA in use: "c", "avx2", "avx512", "avx512-vnni"
+ * @name: the highest ISA in use: "c", "avx2", "avx512", "avx512-vnni",
+ *	"neon", "dotprod"
  * @types: by enum pst_ktype
  * @quantize: q8, d and sum of one row (see struct pst_kact), n a multiple of
  *	32; d = max|x| / 127; q = round to nearest even of x * (1 / d), 0 where
@@ -249,9 +250,11 @@ struct pst_kernels {
 };
 
 /* CPU mask: what the table may use. */
-#define PST_CPU_AVX2   (1u << 0) /* AVX2 + FMA + F16C */
-#define PST_CPU_AVX512 (1u << 1) /* F + BW + VL + DQ */
-#define PST_CPU_VNNI   (1u << 2) /* AVX512_VNNI */
+#define PST_CPU_AVX2	(1u << 0) /* AVX2 + FMA + F16C */
+#define PST_CPU_AVX512	(1u << 1) /* F + BW + VL + DQ */
+#define PST_CPU_VNNI	(1u << 2) /* AVX512_VNNI */
+#define PST_CPU_NEON	(1u << 3) /* 64-bit ARM, ARMv8.0 */
+#define PST_CPU_DOTPROD (1u << 4) /* ARMv8.2 SDOT */
 
 /** pst_cpu_detect() - mask of the running CPU, OS support included */
 uint32_t pst_cpu_detect(void);

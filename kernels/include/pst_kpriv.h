@@ -191,7 +191,13 @@ void pst_k_overlay_avx2(struct pst_kernels *k);
 /** pst_k_overlay_avx512() - needs PST_CPU_AVX2 and PST_CPU_AVX512 */
 void pst_k_overlay_avx512(struct pst_kernels *k);
 
-/** pst_k_overlay_vnni() - needs all of PST_CPU_* */
+/** pst_k_overlay_vnni() - needs those and PST_CPU_VNNI */
 void pst_k_overlay_vnni(struct pst_kernels *k);
+
+/** pst_k_overlay_neon() - needs PST_CPU_NEON */
+void pst_k_overlay_neon(struct pst_kernels *k);
+
+/** pst_k_overlay_dotprod() - needs PST_CPU_NEON and PST_CPU_DOTPROD */
+void pst_k_overlay_dotprod(struct pst_kernels *k);
 
 #endif

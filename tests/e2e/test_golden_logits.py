@@ -10,6 +10,7 @@ which keeps these in F32 and rounds activations to F16 where the weights are (el
 a position where that turns a choice of experts left out."""
 import array
 import os
+import platform
 import sys
 
 import pst_e2e as e2e
@@ -30,12 +31,14 @@ TYPES = FLOATS | {"Q4_0", "Q4_1", "Q5_0", "Q5_1", "Q8_0", "Q2_K", "Q3_K",
 LEVELS = (("c", ()), ("avx2", ("avx2", "fma", "f16c")),
           ("avx512", ("avx512f", "avx512bw", "avx512vl", "avx512dq")),
           ("vnni", ("avx512_vnni",)))
+if platform.machine() == "aarch64":
+    LEVELS = (("c", ()), ("neon", ("asimd",)), ("dotprod", ("asimddp",)))
 
 
 def levels():
     with open("/proc/cpuinfo") as f:
         flags = next((line.split() for line in f
-                      if line.startswith("flags")), [])
+                      if line.startswith(("flags", "Features"))), [])
     for name, needs in LEVELS:
         if not set(needs) <= set(flags):
             return

@@ -38,6 +38,8 @@ static const uint32_t ktest_masks[] = {
 	PST_CPU_AVX2,
 	PST_CPU_AVX2 | PST_CPU_AVX512,
 	PST_CPU_AVX2 | PST_CPU_AVX512 | PST_CPU_VNNI,
+	PST_CPU_NEON,
+	PST_CPU_NEON | PST_CPU_DOTPROD,
 };
 
 #define KTEST_NR_MASKS (sizeof(ktest_masks) / sizeof(ktest_masks[0]))

@@ -50,8 +50,8 @@ void doctor_cpu(const char *path, struct doctor_finding *f)
 	if (strcmp(kernels, "c"))
 		return;
 	f->status = DOCTOR_WARN;
-	doctor_mend(f, "a processor with AVX2: without it the portable "
-		       "kernels compute, many times slower");
+	doctor_mend(f, "a processor with AVX2, or a 64-bit ARM one: on others "
+		       "the portable kernels compute, many times slower");
 }
 
 void doctor_numa(const char *path, struct doctor_finding *f)

@@ -99,9 +99,17 @@ static const struct choice governor_choices[] = { { "auto", 0 },
 						  { "off", 1 },
 						  { NULL, 0 } };
 /* The values are PST_CPU_* masks: each level includes those below. */
+#ifdef __aarch64__
+#define CPU_LEVELS "c|neon|dotprod"
+static const struct choice cpu_choices[] = {
+	{ "c", 0 }, { "neon", 8 }, { "dotprod", 24 }, { NULL, 0 }
+};
+#else
+#define CPU_LEVELS "c|avx2|avx512|vnni"
 static const struct choice cpu_choices[] = {
 	{ "c", 0 }, { "avx2", 1 }, { "avx512", 3 }, { "vnni", 7 }, { NULL, 0 }
 };
+#endif
 
 static const struct opt options[] = {
 	{ "ram", 0, K_SIZE, OPT_ENGINE, OFF(engine.ram_bytes), NULL, "SIZE",
@@ -169,7 +177,7 @@ static const struct opt options[] = {
 	{ "no-pin", 0, K_FLAG, OPT_ENGINE, OFF(engine.no_pin), NULL, NULL,
 	  "do not pin threads to cores" },
 	{ "cpu", 0, K_CHOICE, OPT_ENGINE, OFF(engine.cpu_mask), cpu_choices,
-	  "c|avx2|avx512|vnni", "highest instruction set to use" },
+	  CPU_LEVELS, "highest instruction set to use" },
 	{ "io-fault", 0, K_STR, OPT_ENGINE | OPT_IOBENCH, OFF(engine.fault),
 	  NULL, "SPEC",
 	  "inject faults into reads, for tests (seed=1,eio=0.01,...)" },

@@ -1,0 +1,22 @@
+// SPDX-License-Identifier: MIT
+/*
+ * Products with 8-bit activations, ARMv8.0:
+ * the formats of pst_k16.h, and dequantisation; see
+ * mul_q8_neon_tmpl.h and fmt_k16_neon_tmpl.h.
+ */
+#include "arm_priv.h"
+#include "dot_neon.h"
+#include "mul_q8_neon_tmpl.h"
+
+#include "fmt_k16_neon_tmpl.h"
+
+PST_K_BOOK_TYPES(DEFINE_DEQUANT)
+PST_K_PLAIN16_TYPES(DEFINE_DEQUANT)
+
+void pst_k_fill_mul_k16_neon(struct pst_kernels *k)
+{
+	PST_K_BOOK_TYPES(PST_K_SET_MUL)
+	PST_K_BOOK_TYPES(SET_DEQUANT)
+	PST_K_PLAIN16_TYPES(PST_K_SET_MUL)
+	PST_K_PLAIN16_TYPES(SET_DEQUANT)
+}

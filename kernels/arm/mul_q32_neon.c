@@ -1,0 +1,19 @@
+// SPDX-License-Identifier: MIT
+/*
+ * Products with 8-bit activations, ARMv8.0:
+ * the formats with blocks of 32, and dequantisation; see
+ * mul_q8_neon_tmpl.h and fmt_q32_neon_tmpl.h.
+ */
+#include "arm_priv.h"
+#include "dot_neon.h"
+#include "mul_q8_neon_tmpl.h"
+
+#include "fmt_q32_neon_tmpl.h"
+
+PST_K_Q32_TYPES(DEFINE_DEQUANT)
+
+void pst_k_fill_mul_q32_neon(struct pst_kernels *k)
+{
+	PST_K_Q32_TYPES(PST_K_SET_MUL)
+	PST_K_Q32_TYPES(SET_DEQUANT)
+}
