@@ -8,7 +8,7 @@ PREFIX ?= /usr/local
 export JOBS
 
 .PHONY: all help setup demo check check-asan check-ubsan check-tsan
-.PHONY: check-valgrind bench lint install clean
+.PHONY: check-valgrind check-arm bench lint install clean
 .PHONY: kmod kmod-check check-kmod check-kmod-debug
 
 all: ## build build/penstock
@@ -38,6 +38,10 @@ check-tsan: ## the tests under ThreadSanitizer
 
 check-valgrind: ## the tests under valgrind memcheck
 	@scripts/check build-valgrind valgrind
+
+check-arm: ## the kernels on an emulated 64-bit ARM processor
+	@scripts/setup arm
+	@scripts/check-arm build-arm
 
 bench: all ## streaming against mmap in a small memory cgroup (root)
 	@scripts/bench-streaming

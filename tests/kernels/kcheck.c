@@ -15,9 +15,14 @@
 #include "kcheck.h"
 
 enum {
-	PATTERN = 0xa5,
-	GUARD_BYTES = 4096
+	PATTERN = 0xa5
 };
+
+/* A page of the machine, which may be 4 KB, 16 KB or 64 KB. */
+static size_t guard_bytes(void)
+{
+	return (size_t)sysconf(_SC_PAGESIZE);
+}
 
 /* Only the test program keeps state in a file: cmocka's tests share it. */
 static uint64_t rng_state;
@@ -29,12 +34,13 @@ uint64_t *kcheck_rng(void)
 
 void gbuf_get(struct gbuf *b, size_t bytes, size_t align, enum gbuf_side side)
 {
-	size_t pages = (bytes + GUARD_BYTES) / GUARD_BYTES * GUARD_BYTES;
-	uint8_t *all = mmap(NULL, pages + 2 * GUARD_BYTES, PROT_NONE,
+	size_t guard = guard_bytes();
+	size_t pages = (bytes + guard) / guard * guard;
+	uint8_t *all = mmap(NULL, pages + 2 * guard, PROT_NONE,
 			    MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
 
 	assert_true(all != MAP_FAILED);
-	b->map = all + GUARD_BYTES;
+	b->map = all + guard;
 	b->map_bytes = pages;
 	b->bytes = bytes;
 	assert_int_equal(mprotect(b->map, pages, PROT_READ | PROT_WRITE), 0);
@@ -53,7 +59,7 @@ void gbuf_put(struct gbuf *b)
 		    b->map[i] != PATTERN)
 			fail_msg("byte %zd outside of a buffer was written",
 				 (ssize_t)i - (ssize_t)before);
-	munmap(b->map - GUARD_BYTES, b->map_bytes + 2 * GUARD_BYTES);
+	munmap(b->map - guard_bytes(), b->map_bytes + 2 * guard_bytes());
 }
 
 uint32_t rnd_below(uint32_t nr)
@@ -221,6 +227,17 @@ size_t kcheck_all_tables(struct pst_kernels tables[KTEST_NR_MASKS])
 	return fill_tables(tables, 0);
 }
 
+static void print_tables(void)
+{
+	struct pst_kernels tables[KTEST_NR_MASKS];
+	size_t nr = kcheck_all_tables(tables), m;
+
+	printf("tables:");
+	for (m = 0; m < nr; m++)
+		printf(" %s", tables[m].name);
+	printf("\n");
+}
+
 int main(int argc, char **argv)
 {
 	const char *seed = getenv("PENSTOCK_SEED");
@@ -237,6 +254,8 @@ int main(int argc, char **argv)
 	}
 	rng_state = seed ? strtoull(seed, NULL, 0) : (uint64_t)time(NULL);
 	printf("PENSTOCK_SEED=%llu\n", (unsigned long long)rng_state);
+	print_tables();
+	fflush(stdout);
 	failed |= kcheck_mul_tests();
 	failed |= kcheck_vector_tests();
 	failed |= kcheck_attn_tests();

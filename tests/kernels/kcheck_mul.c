@@ -347,26 +347,54 @@ static void mul_does_not_ask_for_aligned_weights(void **state)
 	}
 }
 
+/* Bytes of a block, the bits of them that stay random, and bits that are set:
+ * what makes scales small. */
+static const struct exact_bytes {
+	enum pst_ktype type;
+	int at, nr, step;
+	uint8_t keep, set;
+} exact_bytes[] = {
+	{ PST_K_MXFP4, 0, 1, 1, 0, 125 },
+	{ PST_K_NVFP4, 0, 4, 1, 0x08, 0x30 },
+	{ PST_K_Q4_K, 4, 8, 1, 0x03, 0 },
+	{ PST_K_Q4_K, 12, 4, 1, 0x33, 0 },
+	{ PST_K_Q5_K, 4, 8, 1, 0x03, 0 },
+	{ PST_K_Q5_K, 12, 4, 1, 0x33, 0 },
+	{ PST_K_IQ4_XS, 2, 2, 1, 0, 0xaa },
+	{ PST_K_IQ4_XS, 4, 4, 1, 0x11, 0 },
+	{ PST_K_IQ2_XXS, 9, 8, 8, 0x1f, 0 },
+	{ PST_K_IQ2_XS, 66, 8, 1, 0x11, 0 },
+	{ PST_K_IQ2_S, 74, 8, 1, 0x11, 0 },
+	{ PST_K_IQ3_XXS, 69, 8, 4, 0x1f, 0 },
+	{ PST_K_IQ3_S, 106, 4, 1, 0x11, 0 },
+	{ PST_K_IQ1_S, 35, 8, 2, 0x9f, 0 },
+	{ PST_K_IQ1_M, 48, 4, 2, 0x49, 0 },
+	{ PST_K_IQ1_M, 49, 3, 2, 0x02, 0 },
+	{ PST_K_IQ1_M, 55, 1, 1, 0x02, 0x30 },
+};
+
 /* Scales of a block that are small multiples of a power of two. */
 static void exact_block(uint8_t *p, enum pst_ktype type)
 {
 	const uint16_t h = 0x3000; /* 2^-3 */
 	int off[2], j;
+	size_t i;
 
 	kcheck_scale_offsets(type, off);
 	for (j = 0; j < 2; j++)
 		if (off[j] >= 0)
 			memcpy(p + off[j], &h, sizeof(h));
-	if (type == PST_K_MXFP4)
-		p[0] = 125;
-	for (j = 0; (type == PST_K_Q4_K || type == PST_K_Q5_K) && j < 12; j++)
-		p[4 + j] &= j < 8 ? 0x03 : 0x33;
+	for (i = 0; i < PST_ARRAY_SIZE(exact_bytes); i++) {
+		const struct exact_bytes *e = &exact_bytes[i];
+
+		for (j = 0; e->type == type && j < e->nr; j++) {
+			uint8_t *b = p + e->at + j * e->step;
+
+			*b = (uint8_t)((*b & e->keep) | e->set);
+		}
+	}
 	for (j = 0; type == PST_K_Q6_K && j < 16; j++)
 		p[192 + j] = (uint8_t)(int8_t)((int)rnd_below(7) - 3);
-	for (j = 0; type == PST_K_IQ4_XS && j < 4; j++)
-		p[4 + j] &= 0x11;
-	for (j = 0; type == PST_K_IQ4_XS && j < 2; j++)
-		p[2 + j] = 0xaa;
 }
 
 /* The same of all weights and activations, so that float sums are exact. */
@@ -385,9 +413,13 @@ static void exact_scales(struct setup *s, enum pst_ktype type,
 static void integer_parts_are_exact_in_every_table(void **state)
 {
 	static const enum pst_ktype types[] = {
-		PST_K_Q8_0,  PST_K_Q4_0, PST_K_Q5_0,   PST_K_IQ4_NL,
-		PST_K_MXFP4, PST_K_Q2_K, PST_K_Q3_K,   PST_K_Q4_K,
-		PST_K_Q5_K,  PST_K_Q6_K, PST_K_IQ4_XS,
+		PST_K_Q8_0,    PST_K_Q4_0,    PST_K_Q4_1,   PST_K_Q5_0,
+		PST_K_Q5_1,    PST_K_IQ4_NL,  PST_K_MXFP4,  PST_K_Q2_K,
+		PST_K_Q3_K,    PST_K_Q4_K,    PST_K_Q5_K,   PST_K_Q6_K,
+		PST_K_IQ4_XS,  PST_K_IQ2_XXS, PST_K_IQ2_XS, PST_K_IQ2_S,
+		PST_K_IQ3_XXS, PST_K_IQ3_S,   PST_K_IQ1_S,  PST_K_IQ1_M,
+		PST_K_TQ1_0,   PST_K_TQ2_0,   PST_K_NVFP4,  PST_K_Q1_0,
+		PST_K_Q2_0,
 	};
 	struct pst_kernels ref, tables[KTEST_NR_MASKS];
 	size_t nr_tables = kcheck_tables(tables), t, m, round;
