@@ -7,7 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "cli.h"
+#include "watch.h"
 
 struct sink {
 	struct cli_out out;
@@ -90,11 +90,27 @@ static int evaluate(struct pst_engine *e, const int32_t *ids, uint32_t nr,
 	return rc && !s->out.err ? cli_fail(rc, &diag) : EXIT_OK;
 }
 
-int cmd_logits(struct cli_opts *o)
+static int run_watched(struct cli_opts *o, struct cli_watch *w,
+		       const int32_t *ids, uint32_t nr)
 {
-	const char *path = o->out ? o->out : "-";
 	struct sink s = { 0 };
 	struct pst_engine *e;
+	int rc = cli_open(o, o->args[0], &e);
+
+	if (rc)
+		return rc;
+	rc = cli_watch_start(w, e);
+	if (!rc)
+		rc = cli_out_open(&s.out, o->out ? o->out : "-");
+	if (!rc)
+		rc = cli_out_close(&s.out, evaluate(e, ids, nr, &s));
+	pst_engine_close(e);
+	return rc;
+}
+
+int cmd_logits(struct cli_opts *o)
+{
+	struct cli_watch w;
 	int32_t *ids;
 	uint32_t nr;
 	int rc = load_tokens(o, &ids, &nr);
@@ -104,15 +120,9 @@ int cmd_logits(struct cli_opts *o)
 	o->engine.states_do = true;
 	if (!o->engine.ctx_size)
 		o->engine.ctx_size = nr;
-	rc = cli_open(o, o->args[0], &e);
-	if (rc) {
-		free(ids);
-		return rc;
-	}
-	rc = cli_out_open(&s.out, path);
+	rc = cli_watch_open(&w, o, o->args[0]);
 	if (!rc)
-		rc = cli_out_close(&s.out, evaluate(e, ids, nr, &s));
-	pst_engine_close(e);
+		rc = run_watched(o, &w, ids, nr);
 	free(ids);
-	return rc;
+	return cli_watch_close(&w, rc);
 }
