@@ -118,11 +118,19 @@ static void regions_do_not_share_bytes(void **s)
 	}
 }
 
-/* Resident bytes of this process, anonymous or shared or a device's. */
+/*
+ * Resident bytes of this process, anonymous or shared or a device's.  Linux 6.1
+ * keeps what up to 64 faults have mapped to itself, which may be 128 MiB of the
+ * module's; unmapping anything makes it say so.
+ */
 static uint64_t resident(void)
 {
 	struct pst_mem_usage u;
+	char *p = mmap(NULL, 4096, PROT_READ | PROT_WRITE,
+		       MAP_PRIVATE | MAP_ANONYMOUS | MAP_POPULATE, -1, 0);
 
+	assert_ptr_not_equal(p, MAP_FAILED);
+	munmap(p, 4096);
 	assert_int_equal(pst_mem_usage_read(&u), 0);
 	return u.rss + u.hugetlb;
 }
@@ -130,7 +138,7 @@ static uint64_t resident(void)
 static void a_region_goes_and_comes_at_its_place(void **s)
 {
 	struct pst_mem m, kept;
-	uint64_t before;
+	uint64_t before, gone;
 
 	region(s, &m, 32 * PST_MIB, PST_MEM_AUTO);
 	region(s, &kept, REGION_BYTES, PST_MEM_AUTO);
@@ -141,7 +149,11 @@ static void a_region_goes_and_comes_at_its_place(void **s)
 		void *place = m.addr;
 
 		assert_int_equal(pst_mem_discard(&m), 0);
-		assert_true(resident() + 24 * PST_MIB < before);
+		gone = resident();
+		if (gone + 24 * PST_MIB >= before)
+			fail_msg("%llu of %llu KiB are still there",
+				 (unsigned long long)(gone / PST_KIB),
+				 (unsigned long long)(before / PST_KIB));
 		assert_int_equal(pst_mem_refill(&m, NULL), 0);
 		assert_ptr_equal(m.addr, place);
 		assert_true(resident() + 4 * PST_MIB > before);
@@ -434,7 +446,7 @@ static void a_pool_has_one_owner(void **s)
 	assert_int_equal(
 		pst_mem_pool_open(PST_MEM_SOURCE_KMOD, NAME, &q, &diag), 0);
 	assert_int_equal(pst_mem_pool_take(q, &other, &diag), -EBUSY);
-	assert_non_null(strstr(diag.text, "another process"));
+	assert_non_null(strstr(diag.text, "owns the pool"));
 	pst_mem_pool_close(q);
 	pst_mem_pool_close(p);
 }

@@ -134,6 +134,10 @@ static int open_mem_pool(struct pst_engine *e, struct pst_diag *diag)
 		return pst_diag_set(diag, -EINVAL,
 				    "--io mmap has no expert cache that "
 				    "--pool-name could keep");
+	if (e->opts.pool_name && !e->model->hp.n_expert)
+		return pst_diag_set(diag, -EINVAL,
+				    "this model has no experts that "
+				    "--pool-name could keep");
 	return pst_mem_pool_open(source[e->opts.pool], e->opts.pool_name,
 				 &e->mem_pool, diag);
 }

@@ -89,6 +89,7 @@ int pst_engine_keep_args(const struct pst_engine *e, uint32_t *nr_slots,
 		.model_bytes = e->warm.id.model_bytes,
 		.pool_bytes = pst_store_keep_bytes(e->plan.slot, nr),
 		.wait_ns = WAIT_NS,
+		.log = e->opts.log,
 	};
 	/* Sizes that hold the same slots differ in slack only. */
 	if (held > keep->pool_bytes &&

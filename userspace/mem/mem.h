@@ -138,6 +138,7 @@ uint64_t pst_mem_pool_room(const struct pst_mem_pool *p);
  * @size_bytes: of the pool, a multiple of 2 MiB
  * @node: as for pst_mem_map()
  * @wait_ns: how long to wait for reads and devices of the last owner
+ * @log: told when there is something to wait for; may be NULL
  * @adopted: out: what is in it was left there by the last owner
  * @waited_ns: out: how long it took
  */
@@ -145,6 +146,7 @@ struct pst_mem_take {
 	uint64_t size_bytes;
 	int node;
 	uint64_t wait_ns;
+	const struct pst_log *log;
 	bool adopted;
 	uint64_t waited_ns;
 };

@@ -15,8 +15,10 @@
 
 #include "mem_priv.h"
 
-#define CHUNK_ORDER 9
-#define CHUNK_BYTES PST_MEM_HUGE_2M_BYTES
+/* For an owner that is on its way out; one that stays is not waited for. */
+#define OWNER_WAIT_NS 5000000000ULL
+#define CHUNK_ORDER   9
+#define CHUNK_BYTES   PST_MEM_HUGE_2M_BYTES
 
 static int call(int fd, unsigned long request, void *args)
 {
@@ -133,6 +135,11 @@ static int say_no_pool(int rc, const struct penstock_create *c, int node,
 				    "%llu MiB are more than RLIMIT_MEMLOCK "
 				    "allows: ulimit -l unlimited",
 				    mib);
+	case -EEXIST:
+		return pst_diag_set(diag, -EBUSY,
+				    "another process has just made the pool "
+				    "%s: use another --pool-name",
+				    c->name);
 	case -ENODEV:
 		return pst_diag_set(diag, -EINVAL,
 				    "NUMA node %d is not there or has no "
@@ -291,43 +298,76 @@ static int kmod_export(const struct pst_mem *m, uint64_t off_bytes,
 		  : args.fd;
 }
 
+/* The process that owns the pool, 0 when it has none (to be seen from here). */
+static int owner_of(const struct pst_mem_pool *p)
+{
+	struct penstock_open args = { .size = sizeof(args) };
+	struct penstock_stat stat = { .size = sizeof(stat) };
+
+	strcpy(args.name, p->name);
+	if (call(p->device, PENSTOCK_OPEN, &args))
+		return 0;
+	call(args.fd, PENSTOCK_STAT, &stat);
+	close(args.fd);
+	return stat.flags & PENSTOCK_S_OWNED ? stat.owner_pid : 0;
+}
+
 static int say_not_taken(int rc, const struct pst_mem_pool *p,
 			 const struct penstock_open *args,
-			 const struct pst_mem_take *take, struct pst_diag *diag)
+			 struct pst_diag *diag)
 {
 	unsigned long long busy = args->busy_chunks;
 
 	if (rc == -EBUSY)
 		return pst_diag_set(diag, rc,
-				    "another process owns the pool %s: end it, "
-				    "or use another --pool-name",
-				    p->name);
+				    "process %d owns the pool %s: end it, or "
+				    "use another --pool-name",
+				    owner_of(p), p->name);
 	if (rc == -ETIMEDOUT)
 		return pst_diag_set(
 			diag, rc,
 			"%llu chunks of the pool %s are still written by reads "
 			"or devices of its last owner after %.0f s: try again, "
 			"or use another --pool-name",
-			busy, p->name, (double)take->wait_ns * 1e-9);
+			busy, p->name, (double)args->timeout_ns * 1e-9);
 	return pst_diag_set(diag, rc, "cannot take over the pool %s: %s",
 			    p->name, strerror(-rc));
 }
 
+static int open_owner(const struct pst_mem_pool *p, uint64_t wait_ns,
+		      struct penstock_open *args)
+{
+	*args = (struct penstock_open){
+		.size = sizeof(*args),
+		.flags = PENSTOCK_O_OWNER |
+			 (wait_ns ? PENSTOCK_O_WAIT_IDLE : 0),
+		.timeout_ns = wait_ns,
+	};
+	strcpy(args->name, p->name);
+	return call(p->device, PENSTOCK_OPEN, args);
+}
+
+/* An owner is given the time to end; then what it has left is waited for. */
 static int adopt(struct pst_mem_pool *p, struct pst_mem_take *take,
 		 struct pst_diag *diag)
 {
-	struct penstock_open args = { .size = sizeof(args),
-				      .flags = PENSTOCK_O_OWNER |
-					       PENSTOCK_O_WAIT_IDLE,
-				      .timeout_ns = take->wait_ns };
 	uint64_t start_ns = pst_now_ns();
-	int rc;
+	struct penstock_open args;
+	int rc = open_owner(p, 0, &args);
 
-	strcpy(args.name, p->name);
-	rc = call(p->device, PENSTOCK_OPEN, &args);
+	if (rc == -EBUSY && owner_of(p))
+		rc = open_owner(p, PST_MIN(take->wait_ns, OWNER_WAIT_NS),
+				&args);
+	if ((rc == -EBUSY && !owner_of(p)) || rc == -ETIMEDOUT) {
+		pst_log(take->log, PST_LOG_INFO,
+			"pool %s: reads or devices of its last owner still use "
+			"%llu chunks: waiting, %.0f s at most",
+			p->name, (unsigned long long)args.busy_chunks,
+			(double)take->wait_ns * 1e-9);
+		rc = open_owner(p, take->wait_ns, &args);
+	}
 	if (rc)
-		return rc == -ENOENT ? rc
-				     : say_not_taken(rc, p, &args, take, diag);
+		return rc == -ENOENT ? rc : say_not_taken(rc, p, &args, diag);
 	take->waited_ns = pst_now_ns() - start_ns;
 	p->fd = args.fd;
 	p->size_bytes = args.bytes;
@@ -345,6 +385,7 @@ static int kmod_drop(struct pst_mem_pool *p)
 static int kmod_take(struct pst_mem_pool *p, struct pst_mem_take *take,
 		     struct pst_diag *diag)
 {
+	struct penstock_info info = { .size = sizeof(info) };
 	struct penstock_create c = { .flags = PENSTOCK_C_NAMED,
 				     .bytes = take->size_bytes,
 				     .order = CHUNK_ORDER,
@@ -359,6 +400,8 @@ static int kmod_take(struct pst_mem_pool *p, struct pst_mem_take *take,
 		close(p->fd);
 		p->fd = -1;
 		kmod_drop(p);
+		/* Asked for its sums the module frees what can be freed. */
+		call(p->device, PENSTOCK_INFO, &info);
 	}
 	strcpy(c.name, p->name);
 	rc = create(p, &c, take->node, diag);

@@ -62,7 +62,8 @@ int pst_keep_open(struct pst_store *s, const struct pst_store_args *args,
 {
 	struct pst_mem_take take = { .size_bytes = args->keep->pool_bytes,
 				     .node = args->node,
-				     .wait_ns = args->keep->wait_ns };
+				     .wait_ns = args->keep->wait_ns,
+				     .log = args->keep->log };
 	struct pst_mem_args want = {
 		.size_bytes = pst_slot_dir_bytes(s->nr_slots),
 		.node = args->node,

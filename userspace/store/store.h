@@ -52,12 +52,14 @@ enum pst_store_mode {
  * @model_hash, @model_bytes: tell the model from any other
  * @pool_bytes: of the named pool; pst_store_keep_bytes() or what it holds
  * @wait_ns: how long to wait for reads of the last owner
+ * @log: told of that, may be NULL
  */
 struct pst_store_keep {
 	uint64_t model_hash;
 	uint64_t model_bytes;
 	uint64_t pool_bytes;
 	uint64_t wait_ns;
+	const struct pst_log *log;
 };
 
 /**

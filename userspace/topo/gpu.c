@@ -84,6 +84,7 @@ uint32_t pst_gpu_list(struct pst_gpu *out, uint32_t max)
 
 	if (nr <= 0)
 		return 0;
+	nr = PST_MIN(nr, DEVICES_MAX);
 	t = topology_with_io();
 	for (int i = 0; i < nr; i++)
 		if (found < max &&
