@@ -33,6 +33,7 @@ class Table:
         self.arch, self.layers, self.width = arch, layers, width
         self.vocab, self.native = vocab, native
         self.tensors, self.keys, self.experts = [], {}, 0
+        self.stored = {}  # part of a name: type, before any rule
         self.number("block_count", layers)
         self.number("embedding_length", width)
         self.number("context_length", 8192)
@@ -117,6 +118,9 @@ class Table:
         plain = ("_norm." in name or "ffn_gate_inp" in name or
                  "ssm_conv1d" in name or "indexer" in name or
                  not name.endswith(".weight"))
+        for part, kind in self.stored.items():
+            if part in name:
+                return kind
         if len(dims) == 1 or plain:
             return "F32"
         if self.native:
@@ -243,6 +247,88 @@ def minimax_m2():
     return t
 
 
+def minimax_m3():
+    t = Table("minimax-m3", 60, 6144, 200064)
+    every, rest = range(60), range(3, 60)
+    t.stored["indexer.k_proj"] = t.stored["indexer.q_proj"] = "Q4_K"
+    t.head()
+    t.attention(64, 4, 128)
+    for x in ("attn_q_norm", "attn_k_norm"):
+        t.blocks(every, x, 128)
+    t.blocks(every, "ffn_norm", 6144)
+    t.numbers(leading_dense_block_count=3, expert_shared_count=1,
+              rope__dimension_count=64, attention__indexer__head_count=4,
+              attention__indexer__key_length=128,
+              attention__indexer__top_k=16,
+              attention__indexer__block_size=128,
+              attention__indexer__local_blocks=1)
+    t.dense(range(3), 12288)
+    t.moe(rest, 128, 4, 3072, shared=3072)
+    t.blocks(rest, "exp_probs_b", 128, suffix="bias")
+    t.blocks(rest, "indexer.q_proj", 6144, 512)
+    t.blocks(rest, "indexer.k_proj", 6144, 128)
+    for x in ("q", "k"):
+        t.blocks(rest, "indexer.%s_norm" % x, 128)
+    return t
+
+
+def deepseek4(layers, width, heads, q_rank, groups, top_k, moe):
+    """moe: experts, width of one.  The first two blocks have a window only."""
+    t = Table("deepseek4", layers, width, 129280, native=True)
+    every, hd = range(layers), 512
+    runs = [0, 0] + [128 if i % 2 else 4 for i in range(layers - 2)]
+    packed = {run: [i for i in every if runs[i] == run] for run in (4, 128)}
+    t.stored.update({"tid2eid": "I32", "hc_": "F32", "_ape": "F32",
+                     "compressor_norm": "F32", "indexer": "Q8_0"})
+    t.head()
+    t.numbers(attention__head_count=heads, attention__head_count_kv=1,
+              attention__key_length=hd, attention__value_length=hd,
+              attention__q_lora_rank=q_rank, rope__dimension_count=64,
+              attention__sliding_window=128,
+              attention__output_group_count=groups,
+              attention__output_lora_rank=1024,
+              attention__indexer__head_count=64,
+              attention__indexer__key_length=128,
+              attention__indexer__top_k=top_k, expert_shared_count=1,
+              hyper_connection__count=4,
+              hyper_connection__sinkhorn_iterations=20, hash_layer_count=3)
+    t.keys["deepseek4.attention.compress_ratios"] = (gguf.ARRAY, (
+        gguf.U32, runs))
+    t.keys["deepseek4.attention.compress_rope_freq_base"] = (gguf.F32, 16e4)
+    t.keys["deepseek4.hyper_connection.epsilon"] = (gguf.F32, 1e-6)
+    for name, dims in (("output_hc_fn", (4 * width, 4)),
+                       ("output_hc_base", (4,)), ("output_hc_scale", (1,))):
+        t.add(name, *dims)
+    for name, dims in (("attn_norm", (width,)), ("ffn_norm", (width,)),
+                       ("attn_sinks", (heads,)),
+                       ("attn_q_a", (width, q_rank)),
+                       ("attn_q_a_norm", (q_rank,)),
+                       ("attn_q_b", (q_rank, heads * hd)),
+                       ("attn_kv", (width, hd)), ("attn_kv_a_norm", (hd,)),
+                       ("attn_output_a", (heads * hd // groups,
+                                          groups * 1024)),
+                       ("attn_output_b", (groups * 1024, width)),
+                       ("hc_attn_fn", (4 * width, 24)),
+                       ("hc_ffn_fn", (4 * width, 24)),
+                       ("hc_attn_base", (24,)), ("hc_ffn_base", (24,)),
+                       ("hc_attn_scale", (3,)), ("hc_ffn_scale", (3,))):
+        t.blocks(every, name, *dims)
+    for name, length, run in (("attn_compressor", hd, 4),
+                              ("attn_compressor", hd, 128),
+                              ("indexer_compressor", 128, 4)):
+        wide = 2 * length if run == 4 else length
+        t.blocks(packed[run], name + "_kv", width, wide)
+        t.blocks(packed[run], name + "_gate", width, wide)
+        t.blocks(packed[run], name + "_ape", wide, run)
+        t.blocks(packed[run], name + "_norm", length)
+    t.blocks(packed[4], "indexer.proj", width, 64)
+    t.blocks(packed[4], "indexer.attn_q_b", q_rank, 64 * 128)
+    t.moe(every, moe[0], 6, moe[1], shared=moe[1])
+    t.blocks(range(3), "ffn_gate_tid2eid", 6, 129280)
+    t.blocks(range(3, layers), "exp_probs_b", moe[0], suffix="bias")
+    return t
+
+
 def llama4_scout():
     t = Table("llama4", 48, 5120, 202048)
     every = range(48)
@@ -331,6 +417,12 @@ MODELS = (
                          (384, 8, 2048, 1)), 7.64, 12.769),
     ("GLM-4.5-Air", glm45_air(), 4.41, 4.126),
     ("MiniMax-M2", minimax_m2(), 2.61, 4.241),
+    # Without the heads that choose, which are 0.13 GB in Q4_K.
+    ("MiniMax-M3", minimax_m3(), 7.90 + 0.13, 7.787),
+    ("DeepSeek-V4-Flash", deepseek4(43, 4096, 64, 1024, 8, 512,
+                                    (256, 2048)), 8.01, 3.449),
+    ("DeepSeek-V4-Pro", deepseek4(61, 7168, 128, 1536, 16, 1024,
+                                  (384, 3072)), 27.93, 12.845),
     ("Llama-4-Scout", llama4_scout(), 6.84, 3.657),
     ("OLMoE-1B-7B", olmoe(), 0.31, 0.488),
     ("dots.llm1", dots1(), 4.83, 4.202),
@@ -342,7 +434,8 @@ MODELS = (
 
 def run_json(tap, verb, path, *options):
     p = e2e.run(verb, path, "--header-only", "-o", "json", *options)
-    if p.returncode:
+    # A plan that does not fit this machine is one all the same.
+    if p.returncode and (verb, p.returncode) != ("plan", 71):
         tap.check(False, "%s %s" % (verb, path), p.stderr.decode())
         return None
     return json.loads(p.stdout)

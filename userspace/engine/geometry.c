@@ -58,12 +58,12 @@ static int resident_bytes(const struct pst_model *m, uint64_t *out)
 	return 0;
 }
 
-static uint64_t kv_bytes(const struct pst_hparams *hp, uint32_t depth)
+static uint64_t kv_bytes(const struct pst_hparams *hp)
 {
 	uint64_t sum = 0;
 
 	for (uint32_t i = 0; i < hp->n_layers; i++)
-		sum += pst_kv_read_bytes(hp, PST_KV_F16, i, depth);
+		sum += pst_kv_position_bytes(hp, PST_KV_F16, i);
 	return sum;
 }
 
@@ -98,8 +98,7 @@ static int fill(const struct pst_model *m, struct pst_geometry *out)
 		.expert_width = hp->n_expert ? hp->n_ff_exp : 0,
 		.shared_width = hp->n_expert ? hp->n_ff_shexp : 0,
 		.expert_bytes = m->expert_bytes,
-		/* What grows: a state of the whole sequence does not. */
-		.kv_token_bytes = kv_bytes(hp, 2) - kv_bytes(hp, 1),
+		.kv_token_bytes = kv_bytes(hp),
 	};
 	name_mixers(hp, out->mixers, sizeof(out->mixers));
 	count_layers(m, out);

@@ -121,6 +121,14 @@ uint64_t pst_kv_bytes(const struct pst_hparams *hp,
 uint64_t pst_kv_read_bytes(const struct pst_hparams *hp, enum pst_kv_type type,
 			   uint32_t layer, uint32_t depth);
 
+/**
+ * pst_kv_position_bytes() - what a block remembers of a position
+ *
+ * Of a row that stands for several its share; a state is of none of them.
+ */
+uint64_t pst_kv_position_bytes(const struct pst_hparams *hp,
+			       enum pst_kv_type type, uint32_t layer);
+
 /** pst_kv_init() - reserve; pst_kv_fini().  Return: 0, -ENOMEM, -EINVAL */
 int pst_kv_init(struct pst_kv *kv, const struct pst_hparams *hp,
 		const struct pst_kv_args *args, struct pst_diag *diag);

@@ -114,6 +114,19 @@ uint64_t pst_kv_read_bytes(const struct pst_hparams *hp, enum pst_kv_type type,
 	       2 * (uint64_t)s.state * sizeof(float);
 }
 
+uint64_t pst_kv_position_bytes(const struct pst_hparams *hp,
+			       enum pst_kv_type type, uint32_t layer)
+{
+	struct pst_kv_shape s = { 0 };
+	uint64_t bytes = 0;
+
+	hp->layer[layer].mixer->shape(hp, layer, &s);
+	for (uint32_t i = 0; i < PST_KV_STREAMS; i++)
+		bytes += (uint64_t)s.heads[i] * s.width[i] *
+			 (type == PST_KV_F32 ? 4 : 2) / PST_MAX(s.step[i], 1);
+	return bytes;
+}
+
 int pst_kv_init(struct pst_kv *kv, const struct pst_hparams *hp,
 		const struct pst_kv_args *args, struct pst_diag *diag)
 {

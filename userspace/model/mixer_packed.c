@@ -276,7 +276,11 @@ static const uint32_t *choose(const struct job *j, uint32_t i, uint32_t nr,
 {
 	const struct pst_packed_hp *p = j->p;
 	uint32_t t = j->first + i;
-	struct pst_index ix = {
+	struct pst_index ix;
+
+	if (!j->lh->pack_chosen || nr <= p->index_top_k)
+		return NULL;
+	ix = (struct pst_index){
 		.q = j->s.ix_q + (size_t)t * p->index_heads * p->index_hd,
 		.w = j->s.ix_w + (size_t)t * p->index_heads,
 		.heads = p->index_heads,
@@ -284,12 +288,10 @@ static const uint32_t *choose(const struct job *j, uint32_t i, uint32_t nr,
 		.nr = nr,
 		.top_k = p->index_top_k,
 		.dots = j->s.dots,
+		.best = j->s.picked + (size_t)i * p->index_top_k,
+		.keys = pst_kv_at(j->pass.kv, j->pass.layer, PST_KV_INDEX, 0,
+				  0),
 	};
-
-	if (!j->lh->pack_chosen || nr <= p->index_top_k)
-		return NULL;
-	ix.best = j->s.picked + (size_t)i * p->index_top_k;
-	ix.keys = pst_kv_at(j->pass.kv, j->pass.layer, PST_KV_INDEX, 0, 0);
 	pst_index_pick(j->pass.f, j->pass.kv->type, &ix, worker);
 	return ix.best;
 }
