@@ -33,7 +33,7 @@
  */
 struct pst_diag {
 	int err;
-	char text[640];
+	char text[1024];
 	char file[512];
 	uint64_t off_bytes;
 };

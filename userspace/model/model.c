@@ -32,7 +32,7 @@ static int find_arch(struct pst_model *m, struct pst_diag *diag)
 {
 	const char *path = pst_gguf_file(m->g, 0)->path;
 	struct pst_str name;
-	char known[512];
+	char known[768];
 
 	if (pst_gguf_get_str(m->g, "general.architecture", &name))
 		return pst_diag_set_at(diag, -EBADMSG, path, UINT64_MAX,
