@@ -230,6 +230,8 @@ static void head_chunk(void *ctx, uint32_t head, uint32_t worker)
 	uint32_t keep = j->kv->keep;
 
 	(void)worker;
+	if (j->kind->prepare_head)
+		j->kind->prepare_head(j, head);
 	memcpy(state, matrix(j, PST_KV_BEFORE, head), bytes);
 	if (keep) {
 		run_head(j, head, 0, keep);
@@ -291,7 +293,8 @@ void pst_delta_run(const struct delta_kind *kind, struct pst_fwd *f,
 	memcpy(j.s.rows, pst_kv_state(j.kv, layer, PST_KV_BEFORE),
 	       history(j.p) * sizeof(float));
 	project(&j);
-	pst_pool_run(f->pool, prepare_chunk, &j, j.n);
+	if (kind->prepare)
+		pst_pool_run(f->pool, prepare_chunk, &j, j.n);
 	pst_pool_run(f->pool, conv_chunk, &j,
 		     (j.n + CONV_TOKENS - 1) / CONV_TOKENS);
 	keep_history(&j);

@@ -29,13 +29,16 @@ struct delta_job;
  * @by_channel: each channel of a key decays by itself
  * @one_conv: the convolution's weights are one array
  * @silu_gate: silu of the gate multiplies the output, else its sigmoid
- * @prepare: token @t's decay (as a factor) and beta, from what was projected
+ * @prepare: token @t's decay (as a factor) and beta, from what was projected;
+ *	NULL: @prepare_head does it
+ * @prepare_head: the same of all tokens for one head; NULL: nothing is left to do
  */
 struct delta_kind {
 	bool by_channel;
 	bool one_conv;
 	bool silu_gate;
 	void (*prepare)(const struct delta_job *j, uint32_t t);
+	void (*prepare_head)(const struct delta_job *j, uint32_t head);
 };
 
 struct delta_job {

@@ -57,23 +57,26 @@ static float log_decay(const struct pst_delta_hp *p, float a, float x)
 		       : a * pst_delta_softplus(x);
 }
 
-static void prepare(const struct delta_job *j, uint32_t t)
+/* A factor for each channel takes its time: by heads, which are dealt out. */
+static void prepare_head(const struct delta_job *j, uint32_t head)
 {
 	const struct pst_delta_hp *p = j->p;
-	float *decay = j->s.decay + (size_t)t * p->n_v * p->hd_k;
-	float *beta = j->s.beta + (size_t)t * p->n_v;
+	size_t at = (size_t)head * p->hd_k;
 
-	for (uint32_t h = 0; h < p->n_v; h++) {
-		for (uint32_t i = h * p->hd_k; i < (h + 1) * p->hd_k; i++)
-			decay[i] = expf(log_decay(p, j->w->a[h],
-						  decay[i] + j->w->dt[i]));
-		beta[h] = pst_delta_sigmoid(beta[h]);
+	for (uint32_t t = 0; t < j->n; t++) {
+		float *decay = j->s.decay + (size_t)t * p->n_v * p->hd_k + at;
+		float *beta = j->s.beta + (size_t)t * p->n_v + head;
+
+		for (uint32_t i = 0; i < p->hd_k; i++)
+			decay[i] = expf(log_decay(p, j->w->a[head],
+						  decay[i] + j->w->dt[at + i]));
+		*beta = pst_delta_sigmoid(*beta);
 	}
 }
 
 static const struct delta_kind kind = {
 	.by_channel = true,
-	.prepare = prepare,
+	.prepare_head = prepare_head,
 };
 
 static void run(struct pst_fwd *f, const struct pst_fwd_pass *pass,
