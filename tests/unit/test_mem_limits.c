@@ -238,6 +238,8 @@ static void huge_pages_that_are_promised_are_not_free(void **s)
 	assert_int_equal(limits_of(st, 0).hugetlb_free_2m, 6 * 2 * PST_MIB);
 	put(st, path, "11\n");
 	assert_int_equal(limits_of(st, 0).hugetlb_free_2m, 0);
+	put(st, path, "18446744073709551615\n");
+	assert_int_equal(limits_of(st, 0).hugetlb_free_2m, 10 * 2 * PST_MIB);
 
 	snprintf(path, sizeof(path), "%sfree_hugepages", n1);
 	put(st, path, "3\n");

@@ -143,6 +143,12 @@ uint64_t pst_mem_hugetlb_free(const char *root, uint64_t page_bytes, int node)
 	/* Promised to somebody who has not touched them; no node tells. */
 	pst_mem_number(&nr_reserved, "%s%s/hugepages-%llukB/resv_hugepages",
 		       root, dir, page_kib);
+	/*
+	 * Below zero, for as long as a page that is still pinned (by a ring
+	 * that is on its way out) has been unmapped.
+	 */
+	if (nr_reserved > INT64_MAX)
+		nr_reserved = 0;
 	if (nr_reserved >= nr_free ||
 	    !pst_mul_u64(nr_free - nr_reserved, page_bytes, &bytes))
 		return 0;
