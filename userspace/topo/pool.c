@@ -64,9 +64,14 @@ struct pst_pool {
 	struct worker workers[]; /* [nr_workers], 0 being the owner */
 };
 
+/* Leaves the core to its other thread for a moment, where there is a way. */
 static void cpu_relax(void)
 {
+#if defined(__x86_64__) || defined(__i386__)
 	__builtin_ia32_pause();
+#elif defined(__aarch64__)
+	__asm__ volatile("isb" : : : "memory"); /* yield is a nop on most */
+#endif
 }
 
 static void futex_wait(_Atomic uint32_t *word, uint32_t seen)
