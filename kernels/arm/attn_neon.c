@@ -14,18 +14,18 @@ enum {
 
 /* How one element type is read: 8 values, or one. */
 struct fmt {
-	float32x4x2_t (*load8)(const uint8_t *p, uint32_t i);
-	float (*load1)(const uint8_t *p, uint32_t i);
+	float32x4x2_t (*load8)(const uint8_t *p, size_t i);
+	float (*load1)(const uint8_t *p, size_t i);
 };
 
-PST_K_INLINE float load1_f32(const uint8_t *p, uint32_t i)
+PST_K_INLINE float load1_f32(const uint8_t *p, size_t i)
 {
-	return pst_k_bits_f32(pst_k_load_u32(p + 4 * (size_t)i));
+	return pst_k_bits_f32(pst_k_load_u32(p + 4 * i));
 }
 
-PST_K_INLINE float load1_f16(const uint8_t *p, uint32_t i)
+PST_K_INLINE float load1_f16(const uint8_t *p, size_t i)
 {
-	return load_f16(p + 2 * (size_t)i);
+	return load_f16(p + 2 * i);
 }
 
 static const struct fmt fmt_f32 = { load8_f32, load1_f32 };
@@ -38,7 +38,7 @@ PST_K_INLINE void score(const struct pst_kattn *a, uint32_t s, int nr,
 	const uint8_t *key[NR_KEYS];
 	float32x4x2_t acc[NR_KEYS];
 	float rest[NR_KEYS];
-	uint32_t c;
+	size_t c;
 	int j;
 
 #pragma GCC unroll 4
@@ -73,8 +73,8 @@ PST_K_INLINE void score(const struct pst_kattn *a, uint32_t s, int nr,
 }
 
 /* @nr times 8 values of the output from @c */
-PST_K_INLINE void values(const struct pst_kattn *a, uint32_t c, int nr,
-			 float inv, const struct fmt *f)
+PST_K_INLINE void values(const struct pst_kattn *a, size_t c, int nr, float inv,
+			 const struct fmt *f)
 {
 	const uint8_t *v = a->v;
 	float32x4x2_t acc[NR_CHUNKS];
@@ -89,7 +89,7 @@ PST_K_INLINE void values(const struct pst_kattn *a, uint32_t c, int nr,
 
 #pragma GCC unroll 8
 		for (j = 0; j < nr; j++) {
-			float32x4x2_t x = f->load8(v, c + 8 * (uint32_t)j);
+			float32x4x2_t x = f->load8(v, c + 8 * (size_t)j);
 
 			acc[j].val[0] = vfmaq_f32(acc[j].val[0], p, x.val[0]);
 			acc[j].val[1] = vfmaq_f32(acc[j].val[1], p, x.val[1]);
@@ -107,7 +107,8 @@ PST_K_INLINE void values(const struct pst_kattn *a, uint32_t c, int nr,
 PST_K_INLINE void attend(const struct pst_kattn *a, const struct fmt *f)
 {
 	const uint8_t *v = a->v;
-	uint32_t s = 0, c = 0;
+	uint32_t s = 0;
+	size_t c = 0;
 	float inv;
 
 	for (; s + NR_KEYS <= a->nr_kv; s += NR_KEYS)

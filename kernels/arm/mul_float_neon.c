@@ -15,7 +15,7 @@ enum {
 
 /* One element type: how 8 values are read, and its bytes. */
 struct fmt {
-	float32x4x2_t (*load8)(const uint8_t *row, uint32_t i);
+	float32x4x2_t (*load8)(const uint8_t *row, size_t i);
 	uint32_t bytes;
 };
 
@@ -30,19 +30,19 @@ struct tile {
 	float32x4x2_t acc[TILE_ROWS][TILE_TOKENS];
 };
 
-/* Values @c to @c + @nr of a row, zero behind them: the end is copied. */
-PST_K_INLINE float32x4x2_t load_row(const uint8_t *row, uint32_t c, uint32_t nr,
+/* @nr <= 8 values, zero behind them: the end of a row is copied. */
+PST_K_INLINE float32x4x2_t load_row(const uint8_t *p, uint32_t nr,
 				    const struct fmt *f)
 {
 	uint8_t part[32] = { 0 };
 
 	if (nr == 8)
-		return f->load8(row, c);
-	memcpy(part, row + (size_t)c * f->bytes, nr * f->bytes);
+		return f->load8(p, 0);
+	memcpy(part, p, nr * f->bytes);
 	return f->load8(part, 0);
 }
 
-/* @nr <= 8 columns from @c */
+/* @nr <= 8 columns, @c on from where the tile is. */
 PST_K_INLINE void step(struct tile *t, uint32_t c, uint32_t nr, int rows,
 		       int tokens, const struct fmt *f)
 {
@@ -51,11 +51,11 @@ PST_K_INLINE void step(struct tile *t, uint32_t c, uint32_t nr, int rows,
 
 #pragma GCC unroll 4
 	for (r = 0; r < rows; r++)
-		w[r] = load_row(t->w[r], c, nr, f);
+		w[r] = load_row(t->w[r] + c * f->bytes, nr, f);
 #pragma GCC unroll 4
 	for (i = 0; i < tokens; i++) {
 		float32x4x2_t x =
-			load_row((const uint8_t *)t->x[i], c, nr, &fmt_f32);
+			load_row((const uint8_t *)(t->x[i] + c), nr, &fmt_f32);
 
 #pragma GCC unroll 4
 		for (r = 0; r < rows; r++) {
@@ -69,8 +69,21 @@ PST_K_INLINE void step(struct tile *t, uint32_t c, uint32_t nr, int rows,
 	}
 }
 
-/* 32 columns from @c, a whole number of cache lines. */
-PST_K_INLINE void steps(struct tile *t, uint32_t c, int rows, int tokens,
+PST_K_INLINE void advance(struct tile *t, uint32_t nr, int rows, int tokens,
+			  const struct fmt *f)
+{
+	int r, i;
+
+#pragma GCC unroll 4
+	for (r = 0; r < rows; r++)
+		t->w[r] += nr * f->bytes;
+#pragma GCC unroll 4
+	for (i = 0; i < tokens; i++)
+		t->x[i] += nr;
+}
+
+/* 32 columns, a whole number of cache lines. */
+PST_K_INLINE void steps(struct tile *t, int rows, int tokens,
 			const struct fmt *f)
 {
 	uint32_t j;
@@ -78,18 +91,18 @@ PST_K_INLINE void steps(struct tile *t, uint32_t c, int rows, int tokens,
 
 #pragma GCC unroll 4
 	for (r = 0; r < rows; r++)
-		prefetch(t->w[r] + (size_t)c * f->bytes, t->ahead_bytes,
-			 32 * f->bytes);
+		prefetch(t->w[r], t->ahead_bytes, 32 * f->bytes);
 #pragma GCC unroll 4
 	for (j = 0; j < 32; j += 8)
-		step(t, c + j, 8, rows, tokens, f);
+		step(t, j, 8, rows, tokens, f);
+	advance(t, 32, rows, tokens, f);
 }
 
 PST_K_INLINE void tile_float(const struct pst_kmul *m, uint32_t r0, uint32_t i0,
 			     int rows, int tokens, const struct fmt *f)
 {
+	uint32_t left = m->n;
 	struct tile t;
-	uint32_t c;
 	int r, i;
 
 	t.ahead_bytes = (size_t)rows * m->row_bytes;
@@ -105,12 +118,14 @@ PST_K_INLINE void tile_float(const struct pst_kmul *m, uint32_t r0, uint32_t i0,
 			t.acc[r][i].val[0] = t.acc[r][i].val[1] =
 				vdupq_n_f32(0);
 	}
-	for (c = 0; c + 32 <= m->n; c += 32)
-		steps(&t, c, rows, tokens, f);
-	for (; c + 8 <= m->n; c += 8)
-		step(&t, c, 8, rows, tokens, f);
-	if (c < m->n)
-		step(&t, c, m->n - c, rows, tokens, f);
+	for (; left >= 32; left -= 32)
+		steps(&t, rows, tokens, f);
+	for (; left >= 8; left -= 8) {
+		step(&t, 0, 8, rows, tokens, f);
+		advance(&t, 8, rows, tokens, f);
+	}
+	if (left)
+		step(&t, 0, left, rows, tokens, f);
 #pragma GCC unroll 4
 	for (r = 0; r < rows; r++)
 #pragma GCC unroll 4
@@ -158,7 +173,7 @@ PST_K_INLINE void dequant(float *y, const uint8_t *row, uint32_t n,
 			  const struct fmt *f)
 {
 	float32x4x2_t v;
-	uint32_t i;
+	size_t i;
 
 	for (i = 0; i + 8 <= n; i += 8) {
 		v = f->load8(row, i);
@@ -166,10 +181,12 @@ PST_K_INLINE void dequant(float *y, const uint8_t *row, uint32_t n,
 		vst1q_f32(y + i + 4, v.val[1]);
 	}
 	if (i < n) {
-		v = load_row(row, i, n - i, f);
-		store_part(y + i, v.val[0], n - i < 4 ? n - i : 4);
-		if (n - i > 4)
-			store_part(y + i + 4, v.val[1], n - i - 4);
+		uint32_t left = n - (uint32_t)i;
+
+		v = load_row(row + i * f->bytes, left, f);
+		store_part(y + i, v.val[0], left < 4 ? left : 4);
+		if (left > 4)
+			store_part(y + i + 4, v.val[1], left - 4);
 	}
 }
 

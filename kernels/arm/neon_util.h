@@ -22,9 +22,9 @@ PST_K_INLINE float load_bf16(const void *p)
 }
 
 /* Values i..i + 7 of a row: [0] has the first four. */
-PST_K_INLINE float32x4x2_t load8_f32(const uint8_t *row, uint32_t i)
+PST_K_INLINE float32x4x2_t load8_f32(const uint8_t *row, size_t i)
 {
-	const uint8_t *p = row + 4 * (size_t)i;
+	const uint8_t *p = row + 4 * i;
 	float32x4x2_t v = { { vreinterpretq_f32_u8(vld1q_u8(p)),
 			      vreinterpretq_f32_u8(vld1q_u8(p + 16)) } };
 
@@ -40,9 +40,9 @@ PST_K_INLINE float32x4x2_t f32_of_f16(uint8x16_t bytes)
 	return v;
 }
 
-PST_K_INLINE float32x4x2_t load8_f16(const uint8_t *row, uint32_t i)
+PST_K_INLINE float32x4x2_t load8_f16(const uint8_t *row, size_t i)
 {
-	return f32_of_f16(vld1q_u8(row + 2 * (size_t)i));
+	return f32_of_f16(vld1q_u8(row + 2 * i));
 }
 
 PST_K_INLINE float32x4x2_t f32_of_bf16(uint8x16_t bytes)
@@ -54,9 +54,9 @@ PST_K_INLINE float32x4x2_t f32_of_bf16(uint8x16_t bytes)
 	return v;
 }
 
-PST_K_INLINE float32x4x2_t load8_bf16(const uint8_t *row, uint32_t i)
+PST_K_INLINE float32x4x2_t load8_bf16(const uint8_t *row, size_t i)
 {
-	return f32_of_bf16(vld1q_u8(row + 2 * (size_t)i));
+	return f32_of_bf16(vld1q_u8(row + 2 * i));
 }
 
 /* The first @nr <= 4 of four values, zero behind them. */
