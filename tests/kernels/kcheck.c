@@ -6,6 +6,8 @@
  *
  *	kcheck                      check; $PENSTOCK_SEED replays a run
  *	kcheck --bench [n [type]]   time the products with rows of n weights
+ *	kcheck --once TYPE N TOKENS TIMES
+ *				    that product so often, to count instructions
  */
 #include <stdio.h>
 #include <sys/mman.h>
@@ -238,19 +240,33 @@ static void print_tables(void)
 	printf("\n");
 }
 
+/* A row length, 0 if it is none. */
+static uint32_t parse_n(const char *arg)
+{
+	long n = atol(arg);
+
+	if (n <= 0 || n % 256 || n > 1 << 20) {
+		fprintf(stderr, "n must be a multiple of 256\n");
+		return 0;
+	}
+	return (uint32_t)n;
+}
+
 int main(int argc, char **argv)
 {
 	const char *seed = getenv("PENSTOCK_SEED");
 	int failed = 0;
+	uint32_t n;
 
 	if (argc > 1 && !strcmp(argv[1], "--bench")) {
-		long n = argc > 2 ? atol(argv[2]) : 2048;
-
-		if (n <= 0 || n % 256 || n > 1 << 20) {
-			fprintf(stderr, "n must be a multiple of 256\n");
-			return 1;
-		}
-		return kcheck_bench((uint32_t)n, argc > 3 ? argv[3] : NULL);
+		n = parse_n(argc > 2 ? argv[2] : "2048");
+		return n ? kcheck_bench(n, argc > 3 ? argv[3] : NULL) : 1;
+	}
+	if (argc == 6 && !strcmp(argv[1], "--once")) {
+		n = parse_n(argv[3]);
+		return n ? kcheck_once(argv[2], n, (uint32_t)atol(argv[4]),
+				       (uint32_t)atol(argv[5]))
+			 : 1;
 	}
 	rng_state = seed ? strtoull(seed, NULL, 0) : (uint64_t)time(NULL);
 	printf("PENSTOCK_SEED=%llu\n", (unsigned long long)rng_state);

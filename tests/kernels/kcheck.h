@@ -95,4 +95,15 @@ int kcheck_recur_tests(void);
  */
 int kcheck_bench(uint32_t n, const char *only);
 
+/**
+ * kcheck_once() - one product of 4 rows, with the widest table
+ * @name: of a type
+ * @n: row length, a multiple of 256
+ * @nr_x: activation rows, at most 32
+ * @times: how often; what one more costs is to be counted from outside
+ *
+ * Return: 0 or 1.
+ */
+int kcheck_once(const char *name, uint32_t n, uint32_t nr_x, uint32_t times);
+
 #endif

@@ -14,6 +14,7 @@ enum {
 	WEIGHTS_BYTES = 256 << 20, /* several times a large L3 */
 	CALL_ROWS = 512, /* rows of one call, as of one expert */
 	MAX_X = 32,
+	ONCE_ROWS = 4,
 };
 
 #define ROUND_NS 10000000ULL
@@ -64,10 +65,10 @@ static double read_gbs(const uint8_t *w)
 }
 
 struct bench {
-	uint8_t *w; /* WEIGHTS_BYTES */
+	uint32_t n, nr_x;
+	uint8_t *w;
 	struct pst_kact act;
 	float *y, *scratch;
-	uint32_t n;
 	double read_gbs;
 };
 
@@ -144,27 +145,27 @@ static void *get_pages(size_t bytes)
 	return p;
 }
 
-static int bench_get(struct bench *b, const struct pst_kernels *k, uint32_t n)
+/* Memory and activations for @b->n and @b->nr_x. */
+static int bench_get(struct bench *b, const struct pst_kernels *k,
+		     size_t weights_bytes)
 {
-	size_t nr = (size_t)MAX_X * n;
+	size_t nr = (size_t)b->nr_x * b->n;
 	float *x = get_pages(nr * sizeof(float));
 	int8_t *q8 = get_pages(nr);
 	float *d = get_pages(nr / 32 * sizeof(float));
 	int32_t *sum = get_pages(nr / 32 * sizeof(int32_t));
 	size_t i;
 
-	b->w = get_pages(WEIGHTS_BYTES);
+	b->w = get_pages(weights_bytes);
 	b->y = get_pages((size_t)MAX_X * CALL_ROWS * sizeof(float));
-	b->scratch = get_pages((n + 64) * sizeof(float));
+	b->scratch = get_pages((b->n + 64) * sizeof(float));
 	if (!x || !q8 || !d || !sum || !b->w || !b->y || !b->scratch)
 		return 1;
 	for (i = 0; i < nr; i++)
 		x[i] = rnd_normal();
 	k->quantize(q8, d, sum, x, (uint32_t)nr);
-	memset(b->w, 1, WEIGHTS_BYTES);
-	b->act = (struct pst_kact){ x, q8, d, sum, n };
-	b->n = n;
-	b->read_gbs = read_gbs(b->w);
+	memset(b->w, 1, weights_bytes);
+	b->act = (struct pst_kact){ x, q8, d, sum, b->n };
 	return 0;
 }
 
@@ -172,14 +173,57 @@ int kcheck_bench(uint32_t n, const char *only)
 {
 	struct pst_kernels tables[KTEST_NR_MASKS];
 	size_t nr_tables = kcheck_all_tables(tables), i;
-	struct bench b;
+	struct bench b = { .n = n, .nr_x = MAX_X };
 
-	if (bench_get(&b, &tables[0], n))
+	if (bench_get(&b, &tables[0], WEIGHTS_BYTES))
 		return 1;
+	b.read_gbs = read_gbs(b.w);
 	printf("# memory read, one thread: %.1f GB/s\n", b.read_gbs);
 	printf("type,isa,n,nr_x,weights_GBps,of_read\n");
 	for (i = 0; i < KTEST_NR_TYPES; i++)
 		if (!only || !strcmp(only, ktest_types[i].name))
 			bench_type(&b, &ktest_types[i], tables, nr_tables);
 	return 0;
+}
+
+/* The product that is counted: one tile of rows. */
+static void mul_times(struct bench *b, const struct pst_kernels *k,
+		      const struct ktest_type *t, uint32_t times)
+{
+	const struct pst_ktype_ops *ops = &k->types[t->type];
+	size_t blocks = b->n / ops->block_elems;
+	struct pst_kmul m = {
+		.w = b->w,
+		.row_bytes = blocks * ops->block_bytes,
+		.n = b->n,
+		.nr_rows = ONCE_ROWS,
+		.x = &b->act,
+		.nr_x = b->nr_x,
+		.y = b->y,
+		.y_stride = ONCE_ROWS,
+		.scratch = b->scratch,
+	};
+
+	rnd_blocks(b->w, t->type, ops, blocks * ONCE_ROWS, true);
+	while (times--)
+		ops->mul(&m);
+}
+
+int kcheck_once(const char *name, uint32_t n, uint32_t nr_x, uint32_t times)
+{
+	struct pst_kernels tables[KTEST_NR_MASKS];
+	const struct pst_kernels *widest;
+	struct bench b = { .n = n, .nr_x = nr_x };
+	size_t i;
+
+	widest = &tables[kcheck_all_tables(tables) - 1];
+	if (nr_x > MAX_X || bench_get(&b, widest, (size_t)ONCE_ROWS * n * 4))
+		return 1;
+	for (i = 0; i < KTEST_NR_TYPES; i++) {
+		if (strcmp(name, ktest_types[i].name))
+			continue;
+		mul_times(&b, widest, &ktest_types[i], times);
+		return 0;
+	}
+	return 1;
 }
