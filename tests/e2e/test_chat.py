@@ -23,14 +23,15 @@ except SystemExit as err:
     e2e.skip(str(err))
 
 MODEL = os.path.join(e2e.DATA, "logits", "llama-mixtral", "model.gguf")
+TRAINED = os.path.join(e2e.SRC, "share", "tiny-stories.gguf")
 
 
-def chat(lines, *options):
+def chat(lines, *options, model=MODEL):
     """Feed lines to a chat on a terminal, one per prompt; all it printed."""
     pid, fd = pty.fork()
     if pid == 0:
         os.environ["TERM"] = "dumb"
-        os.execv(e2e.PROGRAM, [e2e.PROGRAM, "run", MODEL, *options])
+        os.execv(e2e.PROGRAM, [e2e.PROGRAM, "run", model, *options])
     seen, out, end = b"", b"", time.time() + 60
     while time.time() < end:
         if select.select([fd], [], [], 0.2)[0]:
@@ -47,8 +48,8 @@ def chat(lines, *options):
     return status, out.decode(errors="replace")
 
 
-def tokens_of(text, *options):
-    p = e2e.run("tokenize", MODEL, *options, input=text.encode())
+def tokens_of(text, *options, model=MODEL):
+    p = e2e.run("tokenize", model, *options, input=text.encode())
     return len(json.loads(p.stdout))
 
 
@@ -67,6 +68,24 @@ def check_chat(tap):
                        "16")
     tap.check("context of 16 tokens is full" in out,
               "a reply that fills the context says so", out)
+
+
+def check_trained(tap):
+    """A model that has learned the form of a chat, and to end its replies."""
+    asked = "Tell me a story about a dog."
+    # The portable kernels give the same reply on every machine.
+    status, out = chat([asked, asked], "--seed", "1", "--temp", "0.5",
+                       "--cpu", "c", model=TRAINED)
+    prompts = [int(n) for n in re.findall(r"-- prompt (\d+) tok", out)]
+    replies = [int(n) for n in re.findall(r"reply (\d+) tok", out)]
+    form = "<|im_start|>user\n%s<|im_end|>\n<|im_start|>assistant\n"
+    tap.check(status == 0 and len(replies) == 2, "two turns", out)
+    tap.check(prompts[:1] == [tokens_of(form % asked, model=TRAINED)],
+              "the first turn has the form of the model's template", prompts)
+    # Its context holds 512 tokens.
+    tap.check(20 < sum(prompts[:1] + replies[:1]) < 500,
+              "a reply ends where the model ends it", (prompts, replies))
+    tap.check("<|im_" not in out, "no control token is shown", out)
 
 
 def check_broken(tap, folder):
@@ -100,6 +119,7 @@ def main():
     try:
         os.close(os.openpty()[0])
         check_chat(tap)
+        check_trained(tap)
     except OSError as err:
         print("# the chat is left out: no terminal can be had: %s" % err)
     with tempfile.TemporaryDirectory() as folder:

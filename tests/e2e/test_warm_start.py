@@ -87,6 +87,23 @@ def check_small_cache(tap, runs):
               before["warm_reads"])
 
 
+def check_trained(tap, folder):
+    """Trained routing has favourites: even a small cache's are worth having."""
+    runs = Runs(os.path.join(e2e.SRC, "share", "tiny-stories.gguf"), folder)
+    for policy in ("adaptive", "lfu"):
+        runs.forget()
+        opts = ("--cache-policy", policy, "--prefetch", "off",
+                "--expert-cache", "30%")
+        runs.run(*opts, n=200)
+        warm = runs.run(*opts, n=8)
+        runs.forget()
+        cold = runs.run(*opts, n=8)
+        tap.check(warm[0] == cold[0], policy + ": a trained model, too")
+        tap.check(warm[1]["misses"] < cold[1]["misses"],
+                  policy + ": its favourites are there from the start",
+                  (warm[1]["misses"], cold[1]["misses"]))
+
+
 def check_choice(tap, runs):
     runs.forget()
     runs.run("--warm", "off")
@@ -206,6 +223,7 @@ def main():
                      os.path.join(folder, "of-other"))
         check_gain(tap, runs)
         check_small_cache(tap, runs)
+        check_trained(tap, folder)
         check_choice(tap, runs)
         check_damage(tap, runs, other)
         check_no_directory(tap, runs)

@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: MIT
 """Make the tiny demo model's GGUF from a checkpoint of train.c and its tokenizer.
 
-	export.py CHECKPOINT TOKENIZER.json OUT.gguf [--experts Q5_0] [--layers 6] [--ff 64]
+	export.py CHECKPOINT TOKENIZER.json OUT.gguf [--experts Q4_0] [--layers 6] [--ff 64]
 
 Matrices outside of the experts become Q8_0, routers and norms stay F32. The order of
 the checkpoint is that of alloc_params() in train.c, which stores matrices as (in, out).
@@ -155,7 +155,7 @@ def main():
     arg.add_argument("checkpoint", type=pathlib.Path)
     arg.add_argument("tokenizer", type=pathlib.Path)
     arg.add_argument("out")
-    arg.add_argument("--experts", choices=MAKE, default="Q5_0")
+    arg.add_argument("--experts", choices=MAKE, default="Q4_0")
     arg.add_argument("--rest", choices=MAKE, default="Q8_0")
     arg.add_argument("--layers", type=int, default=6)
     arg.add_argument("--ff", type=int, default=64)
