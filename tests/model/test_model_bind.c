@@ -16,23 +16,6 @@
 #include "model.h"
 #include "tiny_model.h"
 
-static const struct {
-	const char *arch;
-	bool moe;
-} families[] = {
-	{ "llama", false },	{ "llama", true },	 { "qwen2", false },
-	{ "qwen3", false },	{ "qwen3moe", true },	 { "olmoe", true },
-	{ "gpt-oss", true },	{ "phi3", false },	 { "phimoe", true },
-	{ "bert", false },	{ "hunyuan-moe", true }, { "llama4", true },
-	{ "gemma3", false },	{ "gemma4", false },	 { "gemma4", true },
-	{ "deepseek2", true },	{ "deepseek32", true },	 { "glm-dsa", true },
-	{ "minimax-m3", true }, { "qwen3next", true },	 { "qwen35", false },
-	{ "qwen35moe", true },	{ "kimi-linear", true }, { "deepseek4", true },
-	{ "kimi-k3", true }
-};
-
-#define NR_FAMILIES PST_ARRAY_SIZE(families)
-
 /* A model that was bound, with what it points into. */
 struct bound {
 	struct opened o;
@@ -88,15 +71,16 @@ static void refused(const struct tiny_model *tm, int err, const char *name,
 
 static void every_family_binds(void **state)
 {
-	for (size_t i = 0; i < NR_FAMILIES; i++) {
+	for (size_t i = 0; i < tm_nr_families; i++) {
 		struct tiny_model tm;
 		struct bound b;
 
-		tm_init(&tm, families[i].arch, families[i].moe);
+		tm_init(&tm, tm_families[i].arch, tm_families[i].moe);
 		bind_ok(&tm, &b);
-		assert_string_equal(pst_arch_name(b.m->arch), families[i].arch);
+		assert_string_equal(pst_arch_name(b.m->arch),
+				    tm_families[i].arch);
 		assert_int_equal(b.m->nr_moe_layers,
-				 families[i].moe ? TM_LAYERS : 0);
+				 tm_families[i].moe ? TM_LAYERS : 0);
 		assert_true(b.m->trunk_bytes > 0);
 		unbind(&b);
 	}
@@ -146,10 +130,10 @@ static void experts_lie_where_the_tensors_do(void **state)
 
 static void every_missing_tensor_is_named(void **state)
 {
-	for (size_t i = 0; i < NR_FAMILIES; i++) {
+	for (size_t i = 0; i < tm_nr_families; i++) {
 		struct tiny_model full;
 
-		tm_init(&full, families[i].arch, families[i].moe);
+		tm_init(&full, tm_families[i].arch, tm_families[i].moe);
 		for (uint32_t t = 0; t < full.nr_tensors; t++) {
 			const char *name = full.tensors[t].name;
 			struct tiny_model tm = full;
@@ -178,10 +162,10 @@ static void without_output_the_embedding_serves_twice(void **state)
 /* Each dimension of each tensor, one too many and one too few. */
 static void every_wrong_shape_is_named(void **state)
 {
-	for (size_t i = 0; i < NR_FAMILIES; i++) {
+	for (size_t i = 0; i < tm_nr_families; i++) {
 		struct tiny_model full;
 
-		tm_init(&full, families[i].arch, families[i].moe);
+		tm_init(&full, tm_families[i].arch, tm_families[i].moe);
 		for (uint32_t t = 0; t < full.nr_tensors; t++) {
 			for (uint32_t k = 0; k < 6; k++) {
 				struct tiny_model tm = full;
@@ -399,12 +383,12 @@ static void the_architecture_must_be_a_known_string(void **state)
 /* Everything that is planned lies inside the file. */
 static void trunk_extents_cover_the_trunk_once(void **state)
 {
-	for (size_t i = 0; i < NR_FAMILIES; i++) {
+	for (size_t i = 0; i < tm_nr_families; i++) {
 		struct tiny_model tm;
 		struct bound b;
 		uint64_t at = 0;
 
-		tm_init(&tm, families[i].arch, families[i].moe);
+		tm_init(&tm, tm_families[i].arch, tm_families[i].moe);
 		bind_ok(&tm, &b);
 		for (uint32_t e = 0; e < b.m->nr_extents; e++) {
 			const struct pst_trunk_extent *x = &b.m->extents[e];

@@ -179,12 +179,13 @@ static void add_shexp(struct tiny_model *m, uint32_t l)
 /* What stands beside the routed experts. */
 static void add_shared(struct tiny_model *m, uint32_t l)
 {
-	if (is_gdn(m))
+	if (is_gdn(m) || is(m, "qwen2moe"))
 		BLOCK(m, l, "ffn_gate_inp_shexp.weight", TM_EMBD, 1, 1);
-	if (is(m, "minimax-m3") || (is(m, "deepseek4") && l))
+	if (is(m, "minimax-m3") || (is(m, "deepseek4") && l) ||
+	    tm_plain_of(m).choice)
 		BLOCK(m, l, "exp_probs_b.bias", TM_EXPERTS, 1, 1);
 	if (is(m, "llama4") || is(m, "minimax-m3") || is_gdn(m) ||
-	    is(m, "deepseek4")) {
+	    is(m, "deepseek4") || tm_plain_of(m).shared) {
 		add_shexp(m, l);
 	} else if (is(m, "gemma4")) {
 		add_dense(m, l);
@@ -232,8 +233,9 @@ static void add_ffn(struct tiny_model *m, uint32_t l, bool moe)
 	uint64_t n = is(m, "kimi-k3") ? TM_LATENT : TM_EMBD;
 
 	BLOCK(m, l,
-	      is(m, "gpt-oss") || is_gdn(m) ? "post_attention_norm.weight"
-					    : "ffn_norm.weight",
+	      is(m, "gpt-oss") || is(m, "glm4moe") || is_gdn(m)
+		      ? "post_attention_norm.weight"
+		      : "ffn_norm.weight",
 	      TM_EMBD, 1, 1);
 	if (!strncmp(m->arch, "gemma", 5))
 		BLOCK(m, l, "post_ffw_norm.weight", TM_EMBD, 1, 1);
@@ -526,16 +528,16 @@ static void add_attention(struct tiny_model *m, uint32_t l)
 		BLOCK(m, l, "post_attention_norm.weight", TM_EMBD, 1, 1);
 	if (!strcmp(m->arch, "gpt-oss"))
 		BLOCK(m, l, "attn_sinks.weight", TM_HEADS, 1, 1);
-	if (!strcmp(m->arch, "qwen2") || !strcmp(m->arch, "gpt-oss")) {
+	if (tm_plain_of(m).biases) {
 		BLOCK(m, l, "attn_q.bias", nq, 1, 1);
 		BLOCK(m, l, "attn_k.bias", nk, 1, 1);
 		BLOCK(m, l, "attn_v.bias", nk, 1, 1);
 	} else if (!strncmp(m->arch, "qwen3", 5) ||
-		   !strncmp(m->arch, "gemma", 5) || is(m, "hunyuan-moe") ||
-		   is(m, "minimax-m3")) {
+		   !strncmp(m->arch, "gemma", 5) || is(m, "minimax-m3") ||
+		   tm_plain_of(m).head_norms) {
 		BLOCK(m, l, "attn_q_norm.weight", TM_HD, 1, 1);
 		BLOCK(m, l, "attn_k_norm.weight", TM_HD, 1, 1);
-	} else if (!strcmp(m->arch, "olmoe")) {
+	} else if (tm_plain_of(m).wide_norms) {
 		BLOCK(m, l, "attn_q_norm.weight", nq, 1, 1);
 		BLOCK(m, l, "attn_k_norm.weight", nk, 1, 1);
 	}
@@ -585,6 +587,7 @@ void tm_init(struct tiny_model *m, const char *arch, bool moe)
 	}
 	if (is(m, "gpt-oss") || is(m, "llama4") || !strncmp(arch, "gemma", 5))
 		tm_u32(m, "attention.sliding_window", TM_WINDOW);
+	tm_plain_keys(m);
 	if (is_mla(m))
 		mla_keys(m);
 	if (is(m, "minimax-m3"))

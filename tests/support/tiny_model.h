@@ -87,6 +87,34 @@ enum {
 	TM_LATENT = 48
 };
 
+/* Every family, with and without experts where it has both. */
+struct tm_family {
+	const char *arch;
+	bool moe;
+};
+
+extern const struct tm_family tm_families[];
+extern const size_t tm_nr_families;
+
+/**
+ * struct tm_plain - what a family of plain blocks has besides
+ * @biases: of q, k and v
+ * @head_norms, @wide_norms: of q and k
+ * @shared: an expert for all tokens
+ * @choice: a bias for the choice of experts
+ */
+struct tm_plain {
+	const char *arch;
+	bool biases;
+	bool head_norms, wide_norms;
+	bool shared;
+	bool choice;
+};
+
+/** tm_plain_of() - all false for other families */
+struct tm_plain tm_plain_of(const struct tiny_model *m);
+void tm_plain_keys(struct tiny_model *m);
+
 /** tm_init() - @arch: a family; @moe: with experts, where it is optional */
 void tm_init(struct tiny_model *m, const char *arch, bool moe);
 
