@@ -322,8 +322,24 @@ static void only_the_module_keeps_names(void **s)
 				 -EINVAL);
 		assert_non_null(strstr(diag.text, "--pool kmod"));
 	}
-	assert_int_equal(pst_mem_pool_open(PST_MEM_SOURCE_KMOD, "", &p, NULL),
-			 -EINVAL);
+}
+
+static void a_name_has_letters_that_a_file_name_has(void **s)
+{
+	static const char *const names[] = {
+		"", "a b", "a/b", "\xc3\xa4",
+		"0123456789012345678901234567890123456789012345678901234567890123"
+	};
+	struct pst_mem_pool *p;
+	struct pst_diag diag;
+
+	for (size_t i = 0; i < PST_ARRAY_SIZE(names); i++) {
+		pst_diag_init(&diag);
+		assert_int_equal(pst_mem_pool_open(PST_MEM_SOURCE_KMOD,
+						   names[i], &p, &diag),
+				 -EINVAL);
+		assert_non_null(strstr(diag.text, "1 to 63"));
+	}
 }
 
 static void auto_is_anonymous_memory(void **s)
@@ -478,6 +494,7 @@ int main(void)
 		cmocka_unit_test(
 			a_missing_module_is_an_error_with_the_next_step),
 		cmocka_unit_test(only_the_module_keeps_names),
+		cmocka_unit_test(a_name_has_letters_that_a_file_name_has),
 		cmocka_unit_test(auto_is_anonymous_memory),
 		cmocka_unit_test(
 			a_named_pool_keeps_its_bytes_for_the_next_process),

@@ -39,6 +39,10 @@ void pst_mem_offer_read(enum pst_mem_source source, struct pst_mem_offer *out)
 static int check_name(enum pst_mem_source source, const char *name,
 		      struct pst_diag *diag)
 {
+	static const char letters[] = "abcdefghijklmnopqrstuvwxyz"
+				      "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
+				      "0123456789._-";
+
 	if (!name)
 		return 0;
 	if (!sources[source].ops->take)
@@ -46,9 +50,11 @@ static int check_name(enum pst_mem_source source, const char *name,
 				    "a pool with a name outlives the process, "
 				    "which only the kernel module's can: use "
 				    "--pool kmod");
-	if (!*name || strlen(name) >= sizeof(((struct pst_mem_pool *)0)->name))
+	if (!*name || name[strspn(name, letters)] ||
+	    strlen(name) >= sizeof(((struct pst_mem_pool *)0)->name))
 		return pst_diag_set(diag, -EINVAL,
-				    "the name of a pool has 1 to 63 letters");
+				    "the name of a pool is made of 1 to 63 "
+				    "letters, digits, '.', '_' and '-'");
 	return 0;
 }
 
