@@ -244,7 +244,7 @@ static void fail_passes(const char *path)
 static void a_failed_pass_leaves_the_sequence_alone(void **state)
 {
 	static const char *const with_state[] = { "qwen3next", "kimi-linear",
-						  "kimi-k3" };
+						  "kimi-k3", "deepseek4" };
 	char *path = mbed_data(models[0]);
 
 	fail_passes(path);
@@ -638,8 +638,8 @@ static void truncating_never_looks_at_what_is_gone(void **state)
 	free(got);
 }
 
-static const char *const recurrent[] = { "qwen3next", "qwen35", "qwen35moe",
-					 "kimi-linear", "kimi-k3" };
+static const char *const recurrent[] = { "qwen3next",	"qwen35",  "qwen35moe",
+					 "kimi-linear", "kimi-k3", "deepseek4" };
 
 static void tm_recurrent(struct tiny_model *tm, size_t i)
 {
