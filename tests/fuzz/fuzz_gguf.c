@@ -14,6 +14,7 @@
 #include "forward.h"
 #include "fuzz.h"
 #include "gguf.h"
+#include "model_priv.h"
 #include "tokenizer.h"
 
 /* Bounds the work on one input, not what may be in it. */
@@ -138,8 +139,13 @@ static void use_model(const struct pst_model *m)
 	for (uint32_t l = 0; l < hp->n_layers; l++) {
 		const struct pst_layer_hp *lh = &hp->layer[l];
 
-		if (!lh->n_head_kv || lh->n_head % lh->n_head_kv ||
-		    hp->rope[lh->rope].n_rot > lh->hd_k)
+		/* Recurrent blocks may have no heads of keys. */
+		if (lh->n_head_kv ? lh->n_head % lh->n_head_kv
+				  : lh->mixer == &pst_mixer_gqa)
+			abort();
+		if (lh->rope != PST_ROPE_NONE &&
+		    (lh->rope >= hp->nr_ropes ||
+		     hp->rope[lh->rope].n_rot > lh->hd_k))
 			abort();
 	}
 }
