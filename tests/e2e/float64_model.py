@@ -16,14 +16,13 @@ try:
 except SystemExit as err:
     e2e.skip(str(err))
 
-STORED = {0: np.float32, 1: np.float16}
-
 
 def weights(model):
     """All tensors in float64, outermost dimension first."""
-    return {t.name: np.frombuffer(bytes(np.asarray(model.data(t))),
-                                  STORED[t.type]).astype(np.float64).reshape(
-        list(reversed(t.dims))) for t in model.tensors}
+    return {t.name: gguf.dequantise(
+        np.frombuffer(bytes(np.asarray(model.data(t))), np.uint8),
+        t.type).astype(np.float64).reshape(list(reversed(t.dims)))
+        for t in model.tensors}
 
 
 def rewrite(source, path, arch, keys, tensors):
