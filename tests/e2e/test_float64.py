@@ -229,6 +229,18 @@ def test_phimoe(tap):
     matters(tap, "phimoe: the mixer", want, model, case)
     case.number("expert_gating_func", gguf.U32, 1)
     check(tap, "phimoe with softmax", case, model, "--ctx-size", 512)
+    del case.keys["phimoe.expert_gating_func"]
+    one, other = case.run("--resident"), case.run(
+        "--expert-cache", "2experts", "--batch-size", "5")
+    tap.check(one.tobytes() == other.tobytes(),
+              "phimoe: streamed and resident are the same bytes")
+    with tempfile.TemporaryDirectory() as tmp:
+        path = os.path.join(tmp, "model.gguf")
+        case.write(path)
+        p = e2e.run("trace", "record", path, "some words", "--raw", "-n", "2",
+                    "--probs", "-o", os.path.join(tmp, "trace"))
+        tap.check(not p.returncode, "phimoe: its probabilities are recorded",
+                  p.stderr)
 
 
 class MinimaxM3(ref.Model):

@@ -150,7 +150,8 @@ void pst_observe_route(struct pst_fwd *f, uint32_t layer, uint32_t nr_tokens)
 	r.nr_used = f->n_used;
 	if (!o->route)
 		return;
-	if (hp->router.gating == PST_GATING_SOFTMAX_CHOSEN)
+	if (hp->router.gating == PST_GATING_SOFTMAX_CHOSEN ||
+	    hp->router.gating == PST_GATING_SPARSEMIXER)
 		r.probs = all_probs(f, nr_tokens);
 	o->route(o->ctx, &r);
 }

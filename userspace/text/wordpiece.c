@@ -19,6 +19,10 @@
 #define HANGUL_LETTERS 588 /* syllables that begin with the same letter */
 #define HANGUL_INITIAL 0x1100u
 #define ASCII_LAST     0x7eu
+/* Longer tokens are not looked for: no part of a word is, and a file could make
+ * each place of a text cost as much as its longest token.
+ */
+#define MAX_PART_BYTES 256
 
 bool text_char_is(const struct text_char_ranges *kind, uint32_t cp)
 {
@@ -101,7 +105,10 @@ static bool is_dropped(const struct pst_vocab *v, uint32_t cp)
 static int32_t longest(const struct pst_vocab *v, const uint8_t *s, size_t len,
 		       size_t *used)
 {
-	for (size_t n = PST_MIN(len, v->max_text_len); n; n--) {
+	size_t most =
+		PST_MIN(len, (size_t)PST_MIN(v->max_text_len, MAX_PART_BYTES));
+
+	for (size_t n = most; n; n--) {
 		struct text_probe p;
 		int32_t id;
 
