@@ -268,12 +268,18 @@ def _dequant_q8_0(blocks):
     return d * blocks[:, 2:34].copy().view(np.int8)
 
 
-_DEQUANT = {'Q4_K': _dequant_q4_k, 'Q6_K': _dequant_q6_k,
-            'Q8_0': _dequant_q8_0}
+def _dequant_q4_1(blocks):
+    d = blocks[:, 0:4].copy().view(np.float16).astype(np.float32)
+    q = np.concatenate([blocks[:, 4:20] & 15, blocks[:, 4:20] >> 4], 1)
+    return d[:, :1] * q + d[:, 1:]
+
+
+_DEQUANT = {'Q4_1': _dequant_q4_1, 'Q4_K': _dequant_q4_k,
+            'Q6_K': _dequant_q6_k, 'Q8_0': _dequant_q8_0}
 
 
 def dequantise(raw, ttype):
-    """float32 values of whole blocks (F32, F16, Q8_0, Q4_K, Q6_K)."""
+    """float32 values of whole blocks (F32, F16, Q4_1, Q8_0, Q4_K, Q6_K)."""
     name, _, nbytes = TYPES[ttype]
     raw = np.ascontiguousarray(raw)
     if name in ('F32', 'F16'):
