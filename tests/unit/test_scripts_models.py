@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: MIT
-"""The generators of model files: what make-demo-model writes holds the dense
-weights to the byte, and what make-random-model writes is centred, scaled and
-replayable.  Skips (77) without numpy."""
+"""The generators of model files: what make-demo-model writes is the dense model's
+weights in another order, and what make-random-model writes is centred, scaled
+and replayable.  Skips (77) without numpy."""
 import os
 import subprocess
 import sys
@@ -12,7 +12,6 @@ import unittest
 SRC = os.environ.get('PENSTOCK_SRC') or os.path.dirname(os.path.dirname(
     os.path.dirname(os.path.abspath(__file__))))
 SCRIPTS = os.path.join(SRC, 'scripts')
-CASES = os.path.join(SRC, 'tests', 'data', 'logits')
 sys.dont_write_bytecode = True
 sys.path.insert(0, SCRIPTS)
 try:
@@ -28,10 +27,6 @@ def run(script, *args):
                           capture_output=True, check=False)
 
 
-def case(name):
-    return os.path.join(CASES, name, 'model.gguf')
-
-
 class InTempDir(unittest.TestCase):
     def setUp(self):
         self.dir = tempfile.TemporaryDirectory()
@@ -42,105 +37,204 @@ class InTempDir(unittest.TestCase):
 
 
 class DemoModel(InTempDir):
-    def convert(self, source, *args):
-        done = run('make-demo-model', source, self.out, *args)
-        self.assertEqual(done.returncode, 0, done.stdout + done.stderr)
-        return gguf.Reader(source), gguf.Reader(self.out)
+    LAYERS, N, FF, HEADS, KV = 2, 64, 160, 4, 2
+    WIDTH, EXPERTS, USED, SHARED, GROUPS = 32, 6, 2, 64, 2
 
-    def expert_bytes(self, dense, made, layer, kind, e):
-        """(bytes of expert e, bytes it must have) cut out by hand."""
-        nr = made.get('llama.expert_count')
-        part = dense.get('llama.feed_forward_length') // nr
-        d = dense.find(f'blk.{layer}.ffn_{kind}.weight')
-        m = made.find(f'blk.{layer}.ffn_{kind}_exps.weight')
-        data = bytes(dense.data(d))
-        _, elems, nbytes = gguf.TYPES[d.type]
-        row = d.dims[0] // elems * nbytes
-        if kind == 'down':
-            width = part // elems * nbytes
-            want = b''.join(
-                data[r * row + e * width:r * row + (e + 1) * width]
-                for r in range(d.dims[1]))
-        else:
-            want = data[e * part * row:(e + 1) * part * row]
-        stack = bytes(made.data(m))
-        size = len(stack) // nr
-        return stack[e * size:(e + 1) * size], want
+    def setUp(self):
+        super().setUp()
+        self.dense = os.path.join(self.dir.name, 'dense.gguf')
+        self.data = os.path.join(self.dir.name, 'data.npz')
+        self.rng = np.random.default_rng(7)
+        self.write_dense()
+        self.write_data()
 
-    def check_experts(self, dense, made):
-        nr = made.get('llama.expert_count')
-        for layer in range(dense.get('llama.block_count')):
-            for kind in ('gate', 'up', 'down'):
-                for e in range(nr):
-                    got, want = self.expert_bytes(dense, made, layer, kind, e)
-                    self.assertEqual(got, want, (layer, kind, e))
-
-    def test_experts_are_the_bytes_of_the_dense_ffn(self):
-        self.check_experts(*self.convert(case('llama')))
-
-    def write_dense(self, ff, down_type):
-        """A dense model whose FFN holds random bytes."""
-        path = os.path.join(self.dir.name, 'dense.gguf')
-        out = gguf.Writer(path)
-        rng = np.random.default_rng(7)
-        n = 64
-        out.add('general.architecture', gguf.STRING, 'llama')
-        for key, value in (('block_count', 1), ('embedding_length', n),
-                           ('feed_forward_length', ff)):
+    def write_dense(self, arch='llama', down='F32', **more):
+        out = gguf.Writer(self.dense)
+        out.add('general.architecture', gguf.STRING, arch)
+        for key, value in {'block_count': self.LAYERS,
+                           'embedding_length': self.N,
+                           'feed_forward_length': self.FF,
+                           'attention.head_count': self.HEADS,
+                           'attention.head_count_kv': self.KV, **more}.items():
             out.add('llama.' + key, gguf.U32, value)
-        for kind, dims, name in (('down', [ff, n], down_type),
-                                 ('gate', [n, ff], 'Q8_0'),
-                                 ('up', [n, ff], 'Q4_1')):
-            ttype = gguf.TYPE_ID[name]
-            data = rng.integers(0, 256, gguf.tensor_bytes(dims, ttype),
-                                np.uint8)
-            out.add_tensor(f'blk.0.ffn_{kind}.weight', dims, ttype,
-                           lambda data=data: [data])
+        out.add('tokenizer.ggml.tokens', gguf.ARRAY,
+                (gguf.STRING, ['a', 'b', 'c']))
+
+        def tensor(name, dims, type_name):
+            w = self.rng.standard_normal(dims[::-1]).astype(np.float32)
+            if type_name == 'Q4_1':
+                size = gguf.tensor_bytes(dims, gguf.TYPE_ID['Q4_1'])
+                # Bytes below 60: the float16 in them are small numbers.
+                w = self.rng.integers(0, 60, size, np.uint8)
+            out.add_tensor(name, dims, gguf.TYPE_ID[type_name], lambda: [w])
+
+        tensor('token_embd.weight', [self.N, 3], 'F32')
+        tensor('output_norm.weight', [self.N], 'F32')
+        for i in range(self.LAYERS):
+            b = f'blk.{i}.'
+            half = self.N * self.KV // self.HEADS
+            for name, n in (('q', self.N), ('k', half), ('v', half),
+                            ('output', self.N)):
+                tensor(f'{b}attn_{name}.weight', [self.N, n], 'Q4_1')
+            for name in ('gate', 'up'):
+                tensor(f'{b}ffn_{name}.weight', [self.N, self.FF], 'Q4_1')
+            tensor(b + 'ffn_down.weight', [self.FF, self.N], down)
+            for name in ('attn', 'ffn'):
+                tensor(f'{b}{name}_norm.weight', [self.N], 'F32')
         out.write()
-        return path
 
-    def test_experts_are_as_many_as_whole_blocks_allow(self):
-        for ff, down_type, nr in ((1536, 'Q6_K', 6), (1536, 'Q4_1', 16),
-                                  (96, 'Q8_0', 3), (100, 'F32', 10)):
-            dense, made = self.convert(self.write_dense(ff, down_type))
-            self.assertEqual(made.get('llama.expert_count'), nr)
-            self.assertEqual(made.get('llama.expert_feed_forward_length'),
-                             ff // nr)
-            self.check_experts(dense, made)
+    def write_data(self):
+        rest = self.FF - self.SHARED
+        order = [np.concatenate([p[:self.SHARED]] + [
+            p[self.SHARED:][self.rng.permutation(rest)]
+            for _ in range(self.GROUPS)])
+            for p in (self.rng.permutation(self.FF)
+                      for _ in range(self.LAYERS))]
+        self.values = {
+            'name': np.array('a name'), 'order': np.stack(order),
+            'geometry': np.array([self.WIDTH, self.EXPERTS, self.USED,
+                                  self.SHARED, self.GROUPS]),
+            'router': self.rng.standard_normal(
+                (self.LAYERS, self.N, self.EXPERTS)).astype(np.float16),
+            'scale': self.rng.random((self.LAYERS, self.EXPERTS + 1),
+                                     np.float32)}
+        np.savez(self.data, **self.values)
 
-    def test_everything_else_is_copied(self):
-        dense, made = self.convert(case('llama'))
-        for key, value in dense.kv.items():
-            self.assertEqual(made.kv[key], value)
-        for t in dense.tensors:
-            if '.ffn_' in t.name and 'norm' not in t.name:
-                continue
-            copy = made.find(t.name)
-            self.assertEqual((copy.dims, copy.type), (t.dims, t.type))
-            self.assertEqual(bytes(made.data(copy)), bytes(dense.data(t)))
+    def make(self, *args):
+        done = run('make-demo-model', self.dense, self.out, '--data',
+                   self.data, *args)
+        self.assertEqual(done.returncode, 0, done.stdout + done.stderr)
+        return gguf.Reader(self.dense), gguf.Reader(self.out)
 
-    def test_the_router_gives_every_expert_the_weight_one(self):
-        _, made = self.convert(case('llama'))
-        nr = made.get('llama.expert_count')
-        self.assertGreaterEqual(nr, 2)
-        self.assertEqual(made.get('llama.expert_used_count'), nr)
-        self.assertEqual(made.get('llama.expert_weights_scale'), nr)
-        routers = [t for t in made.tensors if 'ffn_gate_inp' in t.name]
-        self.assertEqual(len(routers), made.get('llama.block_count'))
-        for t in routers:
-            self.assertFalse(made.data(t).any())
+    def floats(self, model, name):
+        t = model.find(name)
+        return gguf.dequantise(model.data(t), t.type).reshape(t.dims[::-1])
 
-    def test_a_number_of_experts_that_cuts_blocks_is_refused(self):
-        done = run('make-demo-model', case('q-llama-Q6_K'), self.out,
-                   '--experts', '7')
-        self.assertNotEqual(done.returncode, 0)
-        self.assertIn('whole blocks', done.stderr)
+    def at(self, slot):
+        """Expert (-1: the shared one) and place in it."""
+        if slot < self.SHARED:
+            return -1, slot
+        return divmod(slot - self.SHARED, self.WIDTH)
+
+    def test_gate_and_up_keep_the_bytes_of_each_neuron(self):
+        dense, made = self.make()
+        for layer in range(self.LAYERS):
+            for kind in ('gate', 'up'):
+                old = dense.data(dense.find(f'blk.{layer}.ffn_{kind}.weight'))
+                row = len(old) // self.FF
+                for slot, neuron in enumerate(self.values['order'][layer]):
+                    e, i = self.at(slot)
+                    new = made.data(made.find(
+                        f'blk.{layer}.ffn_{kind}_'
+                        f'{"shexp" if e < 0 else "exps"}.weight'))
+                    start = (max(e, 0) * self.WIDTH + i) * row
+                    self.assertEqual(
+                        bytes(new[start:start + row]),
+                        bytes(old[neuron * row:(neuron + 1) * row]))
+
+    def check_down(self, type_name, error):
+        dense, made = self.make()
+        for layer in range(self.LAYERS):
+            name = f'blk.{layer}.ffn_down'
+            old = self.floats(dense, name + '.weight')
+            shared = self.floats(made, name + '_shexp.weight')
+            routed = self.floats(made, name + '_exps.weight')
+            self.assertEqual(made.find(name + '_exps.weight').type_name,
+                             type_name)
+            for slot, neuron in enumerate(self.values['order'][layer]):
+                e, i = self.at(slot)
+                got = shared[:, i] if e < 0 else routed[e, :, i]
+                want = old[:, neuron] * self.values['scale'][layer][e + 1]
+                np.testing.assert_allclose(got, want, atol=error)
+
+    def test_down_gets_the_factor_of_the_expert(self):
+        self.check_down('F32', 1e-6)
+
+    def test_down_in_blocks_is_rounded_to_eight_bits(self):
+        self.write_dense(down='Q4_1')
+        # The largest value of the made-up blocks is below 60 x 16; half a
+        # step of that, and float16's rounding of the step.
+        big = max(np.abs(self.floats(gguf.Reader(self.dense),
+                                     f'blk.{i}.ffn_down.weight')).max()
+                  for i in range(self.LAYERS))
+        self.check_down('Q8_0', big / 127 * 0.57)
+
+    def test_attention_keeps_its_bytes_but_for_the_order_of_q_and_k(self):
+        dense, made = self.make()
+        for i in range(self.LAYERS):
+            for name, turned in (('q', 1), ('k', 1), ('v', 0), ('output', 0)):
+                name = f'blk.{i}.attn_{name}.weight'
+                old, new = dense.find(name), made.find(name)
+                self.assertEqual((old.dims, old.type), (new.dims, new.type))
+                rows = dense.data(old).reshape(old.dims[1], -1)
+                got = made.data(new).reshape(old.dims[1], -1)
+                for r in range(old.dims[1]):
+                    # Row r of a head of 16: pair r mod 8, half r div 8.
+                    head, at = divmod(r, 16)
+                    src = head * 16 + at % 8 * 2 + at // 8 if turned else r
+                    self.assertEqual(bytes(got[r]), bytes(rows[src]))
+
+    def test_the_rest_is_copied_or_taken_from_the_data(self):
+        dense, made = self.make()
+        for name in ('token_embd.weight', 'output_norm.weight'):
+            self.assertEqual(bytes(made.data(made.find(name))),
+                             bytes(dense.data(dense.find(name))))
+        key = 'tokenizer.ggml.tokens'
+        self.assertEqual(made.kv[key], dense.kv[key])
+        for i in range(self.LAYERS):
+            np.testing.assert_array_equal(
+                self.floats(made, f'blk.{i}.ffn_gate_inp.weight'),
+                self.values['router'][i].T)
+            np.testing.assert_array_equal(
+                self.floats(made, f'blk.{i}.post_attention_norm.weight'),
+                self.floats(dense, f'blk.{i}.ffn_norm.weight'))
+            np.testing.assert_array_equal(
+                self.floats(made, f'blk.{i}.attn_norm.weight'),
+                self.floats(dense, f'blk.{i}.attn_norm.weight'))
+            self.assertFalse(
+                self.floats(made, f'blk.{i}.exp_probs_b.bias').any())
+
+    def test_the_keys_say_the_geometry(self):
+        _, made = self.make()
+        self.assertEqual(made.get('general.architecture'), 'glm4moe')
+        for key, value in (('block_count', self.LAYERS),
+                           ('expert_count', self.EXPERTS),
+                           ('expert_used_count', self.USED),
+                           ('expert_feed_forward_length', self.WIDTH),
+                           ('expert_shared_count', 2),
+                           ('expert_group_count', self.GROUPS),
+                           ('expert_group_used_count', 1),
+                           ('expert_weights_scale', 1.0),
+                           ('expert_weights_norm', False)):
+            self.assertEqual(made.get('glm4moe.' + key), value, key)
+
+    def test_another_number_of_experts_can_be_asked_for(self):
+        _, made = self.make('--used', '3')
+        self.assertEqual(made.get('glm4moe.expert_used_count'), 3)
+        # A group has three.
+        for nr in ('0', '4'):
+            self.refused('experts cannot be used', '--used', nr)
+
+    def refused(self, words, *args):
+        if os.path.exists(self.out):
+            os.unlink(self.out)
+        done = run('make-demo-model', self.dense, self.out, '--data',
+                   self.data, *args)
+        self.assertEqual(done.returncode, 1)
+        self.assertIn(words, done.stderr)
         self.assertFalse(os.path.exists(self.out))
 
+    def test_a_model_that_the_data_is_not_for_is_refused(self):
+        self.write_dense(feed_forward_length=self.FF + 64)
+        self.refused('the data is for 2 of 160')
+
+    def test_another_architecture_is_refused(self):
+        self.write_dense(arch='qwen2')
+        self.refused('only the architecture "llama"')
+
     def test_a_model_with_experts_is_refused(self):
-        done = run('make-demo-model', case('llama-mixtral'), self.out)
-        self.assertNotEqual(done.returncode, 0)
-        self.assertIn('experts already', done.stderr)
+        self.write_dense(expert_count=4)
+        self.refused('experts already')
 
 
 class RandomModel(InTempDir):

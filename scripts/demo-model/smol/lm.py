@@ -1,0 +1,195 @@
+# SPDX-License-Identifier: MIT
+"""The dense SmolLM2-135M-Instruct in JAX: reading the weights from GGUF, forward
+pass, sampling; and the geometry of the model that is made from it.
+
+Everything is stacked over the 30 layers and scanned.  Products of weights are
+bfloat16 with float32 sums, which a CPU is fast at; all else is float32.
+"""
+import os
+import subprocess
+import sys
+from functools import partial
+
+os.environ.setdefault('XLA_FLAGS', '--xla_cpu_multi_thread_eigen=false '
+                      'intra_op_parallelism_threads=1')
+HERE = os.path.dirname(os.path.abspath(__file__))
+sys.path.insert(0, os.path.join(HERE, '..', '..'))
+
+import jax  # noqa: E402
+import jax.numpy as jnp  # noqa: E402
+import numpy as np  # noqa: E402
+
+import gguf_io as gguf  # noqa: E402
+
+L, N, FF, HEADS, KV, HD, EPS, BASE = 30, 576, 1536, 9, 3, 64, 1e-5, 1e5
+EOT, IM_START, IM_END = 0, 1, 2
+
+# Geometry.  Neurons that are not in the shared expert are cut into experts once
+# for each group; a token takes experts of one group only, so that a neuron that
+# two groups have is never counted twice.
+WIDTH, GROUPS, USED, SHARED = 32, 2, 18, 640
+OF_GROUP = (FF - SHARED) // WIDTH
+EXPERTS = GROUPS * OF_GROUP
+SLOTS = SHARED + EXPERTS * WIDTH
+
+
+def neox_rows(heads):
+    """Rows of q or k so that the halves of a head rotate, not neighbours."""
+    one = np.concatenate([np.arange(0, HD, 2), np.arange(1, HD, 2)])
+    return (np.arange(heads)[:, None] * HD + one).reshape(-1)
+
+
+def load_dense(path):
+    """Weights as [layer][in][out] in float32, q and k in halves order."""
+    r = gguf.Reader(path)
+    by_name = {t.name: t for t in r.tensors}
+
+    def get(name):
+        t = by_name[name]
+        return gguf.dequantise(r.data(t), t.type).reshape(t.dims[::-1])
+
+    def stack(name, rows=None):
+        all_layers = [get(f'blk.{i}.{name}.weight') for i in range(L)]
+        if rows is not None:
+            all_layers = [w[rows] for w in all_layers]
+        return np.stack([w.T for w in all_layers])
+
+    return {
+        'embd': get('token_embd.weight'), 'out_norm': get('output_norm.weight'),
+        'attn_norm': stack('attn_norm'), 'ffn_norm': stack('ffn_norm'),
+        'q': stack('attn_q', neox_rows(HEADS)),
+        'k': stack('attn_k', neox_rows(KV)), 'v': stack('attn_v'),
+        'o': stack('attn_output'), 'gate': stack('ffn_gate'),
+        'up': stack('ffn_up'), 'down': stack('ffn_down'),
+    }
+
+
+def bf16(tree):
+    """Matrices in bfloat16, vectors (stacked: two axes) as they are."""
+    return {k: jnp.asarray(v, jnp.bfloat16 if v.ndim == 3 or k == 'embd'
+                           else jnp.float32) for k, v in tree.items()}
+
+
+def mm(x, w):
+    return jnp.matmul(x.astype(jnp.bfloat16), w.astype(jnp.bfloat16),
+                      preferred_element_type=jnp.float32)
+
+
+def norm(x, w):
+    return x * jax.lax.rsqrt(jnp.mean(x * x, -1, keepdims=True) + EPS) * w
+
+
+def rotations(pos):
+    inv = BASE ** (-jnp.arange(0, HD, 2) / HD)
+    a = pos[:, None] * inv
+    return jnp.cos(a), jnp.sin(a)
+
+
+def rope(x, cs):
+    """x [b][t][heads][HD]"""
+    c, s = cs[0][:, None], cs[1][:, None]
+    a, b = x[..., :HD // 2], x[..., HD // 2:]
+    return jnp.concatenate([a * c - b * s, a * s + b * c], -1)
+
+
+def attend(q, k, v, mask):
+    """q [b][t][HEADS][HD], k and v [b][s][KV][HD], mask [t][s]; in float32,
+    which is faster for products as small as these."""
+    b, t = q.shape[:2]
+    q = q.reshape(b, t, KV, HEADS // KV, HD)
+    s = jnp.einsum('btkgd,bskd->bkgts', q, k) * HD ** -0.5
+    p = jax.nn.softmax(jnp.where(mask, s, -1e30), -1)
+    return jnp.einsum('bkgts,bskd->btkgd', p, v).reshape(b, t, HEADS * HD)
+
+
+def attention(p, x, cs, mask):
+    b, t = x.shape[:2]
+    xn = norm(x, p['attn_norm'])
+    q = rope(mm(xn, p['q']).reshape(b, t, HEADS, HD), cs)
+    k = rope(mm(xn, p['k']).reshape(b, t, KV, HD), cs)
+    v = mm(xn, p['v']).reshape(b, t, KV, HD)
+    return mm(attend(q, k, v, mask), p['o'])
+
+
+def hidden(p, xn):
+    return jax.nn.silu(mm(xn, p['gate'])) * mm(xn, p['up'])
+
+
+def ffn_dense(p, xn):
+    return mm(hidden(p, xn), p['down'])
+
+
+def run(layers, embd, ids, collect):
+    """collect(layer params, ffn's input) of every layer, stacked."""
+    t = ids.shape[1]
+    cs = rotations(jnp.arange(t))
+    mask = jnp.tril(jnp.ones((t, t), bool))
+
+    def layer(x, p):
+        x = x + attention(p, x, cs, mask)
+        xn = norm(x, p['ffn_norm'])
+        return x + ffn_dense(p, xn), collect(p, xn)
+
+    return jax.lax.scan(layer, embd[ids].astype(jnp.float32), layers)[1]
+
+
+def split(params):
+    top = {'embd', 'out_norm'}
+    return ({k: v for k, v in params.items() if k not in top},
+            params['embd'], params['out_norm'])
+
+
+def head(x, out_norm, embd):
+    return mm(norm(x, out_norm), embd.T)
+
+
+@partial(jax.jit, static_argnames='upto', donate_argnames='cache')
+def sample(params, cache, ids, pos, cut, temperature, upto):
+    """One position of a batch: (cache, next ids).  params holds a list of
+    layers; cache is a list of L pairs [b][t][KV][HD], of which the first `upto`
+    positions are looked at; cut [b] is where the distribution is cut."""
+    b = len(ids)
+    cs = rotations(pos[None])
+    mask = (jnp.arange(upto) <= pos)[None]
+    x = params['embd'][ids][:, None].astype(jnp.float32)
+    new = []
+    for p, (ck, cv) in zip(params['layers'], cache):
+        xn = norm(x, p['attn_norm'])
+        q = rope(mm(xn, p['q']).reshape(b, 1, HEADS, HD), cs)
+        k = rope(mm(xn, p['k']).reshape(b, 1, KV, HD), cs)
+        v = mm(xn, p['v']).reshape(b, 1, KV, HD)
+        at = (0, pos, 0, 0)
+        ck = jax.lax.dynamic_update_slice(ck, k.astype(ck.dtype), at)
+        cv = jax.lax.dynamic_update_slice(cv, v.astype(cv.dtype), at)
+        new.append((ck, cv))
+        x = x + mm(attend(q, ck[:, :upto], cv[:, :upto], mask), p['o'])
+        x = x + ffn_dense(p, norm(x, p['ffn_norm']))
+    logits = head(x[:, 0], params['out_norm'], params['embd'])
+    p = jax.nn.softmax(logits / temperature[:, None])
+    below = jnp.cumsum(p, -1) < cut[:, None]
+    return new, jnp.minimum(below.sum(-1), logits.shape[-1] - 1)
+
+
+def empty_cache(batch, length):
+    shape = (batch, length, KV, HD)
+    return [(jnp.zeros(shape, jnp.bfloat16), jnp.zeros(shape, jnp.bfloat16))
+            for _ in range(L)]
+
+
+def penstock(*args, stdin=None):
+    program = os.environ.get('PENSTOCK') or 'penstock'
+    return subprocess.run([program, *args], input=stdin, check=True,
+                          capture_output=True).stdout
+
+
+def tokenize(model, text):
+    import json
+    out = penstock('tokenize', model, '--no-bos', stdin=text.encode())
+    return np.array(json.loads(out), np.int32)
+
+
+def detokenize(model, ids):
+    import json
+    return penstock('tokenize', '--decode', model,
+                    stdin=json.dumps([int(i) for i in ids]).encode()).decode(
+                        errors='replace')
