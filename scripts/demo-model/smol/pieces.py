@@ -2,7 +2,7 @@
 """The text to learn from, as token ids in pieces of LENGTH, and the text to
 measure on, which is learned from nowhere.
 
-	corpus.py DENSE.gguf OWN.npz BOOKS_DIR OUT.npz [--held-out DIR]
+	pieces.py DENSE.gguf OWN.npz BOOKS_DIR OUT.npz [--held-out DIR]
 
 BOOKS_DIR holds NUMBER.txt as Project Gutenberg and the repositories of
 GITenberg have them; licences at head and tail are cut off, lines joined to
