@@ -405,53 +405,11 @@ static void tm_unpack_in_one(struct tiny_model *tm)
 	tm_u32(tm, "attention.head_count_kv", TM_HEADS);
 }
 
-/* Latent attention, dense and over chosen positions, with both layouts of what
- * unpacks heads; also where the choice is another block's.
- */
-static void latent_attention_changes_no_bit(void **state)
-{
-	static const char *const archs[] = { "deepseek2", "deepseek2",
-					     "glm-dsa", "glm-dsa" };
-	static const uint32_t batches[] = { 1, 3, 9, NR_TOKENS };
-
-	for (size_t a = 0; a < 4 * PST_ARRAY_SIZE(archs); a++) {
-		struct mbed_args args = { .n_ctx = 64,
-					  .n_batch = NR_TOKENS,
-					  .threads = 1,
-					  .nr_slots = 16,
-					  .cpu_mask = a & 4 ? ALL_CPU : 0,
-					  .kv = a & 8 ? PST_KV_F16
-						      : PST_KV_F32 };
-		struct tiny_model tm;
-		uint32_t n_vocab;
-		float *want;
-		char *path;
-
-		tm_init(&tm, archs[a & 3], true);
-		if ((a & 3) == 1)
-			tm_unpack_in_one(&tm);
-		if ((a & 3) == 3)
-			tm_flags(&tm, "attention.indexer.types", "10");
-		path = mbed_write(&tm);
-		args.path = path;
-		want = eval(&args, &n_vocab);
-		for (size_t i = 0; i < PST_ARRAY_SIZE(batches); i++) {
-			args.n_batch = batches[i];
-			args.threads = 1 + (uint32_t)i % 3;
-			args.nr_slots = i & 1 ? 0 : 9;
-			check_bits(&args, want);
-		}
-		unlink(path);
-		free(want);
-		free(path);
-	}
-}
-
 /* A family's tiny model in batches of any size, on any number of threads. */
-static void check_batches(const struct tiny_model *tm, uint32_t cpu_mask,
-			  enum pst_kv_type kv)
+static void check_these(const struct tiny_model *tm, uint32_t cpu_mask,
+			enum pst_kv_type kv, const uint32_t *batches,
+			size_t nr_batches)
 {
-	static const uint32_t batches[] = { 1, 3, 9, NR_TOKENS };
 	struct mbed_args args = { .n_ctx = 64,
 				  .n_batch = NR_TOKENS,
 				  .threads = 1,
@@ -464,7 +422,7 @@ static void check_batches(const struct tiny_model *tm, uint32_t cpu_mask,
 
 	args.path = path;
 	want = eval(&args, &n_vocab);
-	for (size_t i = 0; i < PST_ARRAY_SIZE(batches); i++) {
+	for (size_t i = 0; i < nr_batches; i++) {
 		args.n_batch = batches[i];
 		args.threads = 1 + (uint32_t)i % 3;
 		args.nr_slots = i & 1 ? 0 : 9;
@@ -473,6 +431,35 @@ static void check_batches(const struct tiny_model *tm, uint32_t cpu_mask,
 	unlink(path);
 	free(want);
 	free(path);
+}
+
+static void check_batches(const struct tiny_model *tm, uint32_t cpu_mask,
+			  enum pst_kv_type kv)
+{
+	static const uint32_t batches[] = { 1, 3, 9, NR_TOKENS };
+
+	check_these(tm, cpu_mask, kv, batches, PST_ARRAY_SIZE(batches));
+}
+
+/* Latent attention, dense and over chosen positions, with both layouts of what
+ * unpacks heads; also where the choice is another block's.
+ */
+static void latent_attention_changes_no_bit(void **state)
+{
+	static const char *const archs[] = { "deepseek2", "deepseek2",
+					     "glm-dsa", "glm-dsa" };
+
+	for (size_t a = 0; a < 4 * PST_ARRAY_SIZE(archs); a++) {
+		struct tiny_model tm;
+
+		tm_init(&tm, archs[a & 3], true);
+		if ((a & 3) == 1)
+			tm_unpack_in_one(&tm);
+		if ((a & 3) == 3)
+			tm_flags(&tm, "attention.indexer.types", "10");
+		check_batches(&tm, a & 4 ? ALL_CPU : 0,
+			      a & 8 ? PST_KV_F16 : PST_KV_F32);
+	}
 }
 
 static void chosen_runs_change_no_bit(void **state)
@@ -652,31 +639,12 @@ static void a_recurrent_block_does_not_see_the_batch(void **state)
 	static const uint32_t batches[] = { 1, 2, 3, 8, 17, NR_TOKENS };
 
 	for (size_t a = 0; a < 4 * PST_ARRAY_SIZE(recurrent); a++) {
-		struct mbed_args args = { .n_ctx = 64,
-					  .n_batch = NR_TOKENS,
-					  .threads = 1,
-					  .nr_slots = 16,
-					  .cpu_mask = a & 1 ? ALL_CPU : 0,
-					  .kv = a & 2 ? PST_KV_F16
-						      : PST_KV_F32 };
 		struct tiny_model tm;
-		uint32_t n_vocab;
-		float *want;
-		char *path;
 
 		tm_recurrent(&tm, a / 4);
-		path = mbed_write(&tm);
-		args.path = path;
-		want = eval(&args, &n_vocab);
-		for (size_t i = 0; i < PST_ARRAY_SIZE(batches); i++) {
-			args.n_batch = batches[i];
-			args.threads = 1 + (uint32_t)i % 3;
-			args.nr_slots = i & 1 ? 0 : 9;
-			check_bits(&args, want);
-		}
-		unlink(path);
-		free(want);
-		free(path);
+		check_these(&tm, a & 1 ? ALL_CPU : 0,
+			    a & 2 ? PST_KV_F16 : PST_KV_F32, batches,
+			    PST_ARRAY_SIZE(batches));
 	}
 }
 
