@@ -128,6 +128,17 @@ class Table:
         t = self.wish(name)
         return FALLBACK[t] if dims[0] % 256 and t in FALLBACK else t
 
+    def left_bytes(self):
+        """Tables that are only looked up, and long enough for the drive."""
+        tied = not any(t[0] == "output.weight" for t in self.tensors)
+        left = 0
+        for name, dims in self.tensors:
+            if (name == "per_layer_token_embd.weight" or
+                    (name == "token_embd.weight" and not tied)):
+                left += gguf.tensor_bytes(
+                    dims, gguf.TYPE_ID[self.type_of(name, dims)])
+        return left
+
     def write(self, path):
         """Magic to the last tensor info; the data begins nowhere."""
         keys = {"general.architecture": (gguf.STRING, self.arch),
@@ -455,16 +466,30 @@ def check_model(tap, tmp, name, table, resident, experts):
     if not tap.check(bool(g), "%s: the family knows its tensors" % name,
                      shown["general"].get("unsupported_because")):
         return
-    tap.check(near(g["resident_bytes"], resident), "%s: resident" % name,
-              "%.3f GB, not %.2f" % (g["resident_bytes"] / GB, resident))
+    # The figures know of no tables that stay on the drive.
+    left = g["tables_on_drive_bytes"]
+    row = g["rows_per_token_bytes"]
+    tap.check(near(g["resident_bytes"] + left, resident),
+              "%s: resident" % name, "%.3f GB and %.3f GB, not %.2f" % (
+                  g["resident_bytes"] / GB, left / GB, resident))
+    tap.check(left == table.left_bytes() and row * table.vocab == left,
+              "%s: tables on the drive" % name, g)
     tap.check(near(g["experts_per_token_bytes"], experts),
               "%s: experts of a token" % name, "%.3f GB, not %.3f" % (
                   g["experts_per_token_bytes"] / GB, experts))
     tap.check(g["left_out_bytes"] == 0, "%s: nothing is left out" % name)
     plan = run_json(tap, "plan", path, "--ram", "64G", "--ctx-size", "4096")
     if plan:
-        tap.check(near(plan["memory"]["trunk_bytes"], resident),
+        tap.check(near(plan["memory"]["trunk_bytes"] + left, resident),
                   "%s: the plan's trunk" % name, plan["memory"])
+        tap.check(plan.get("tables", {}).get("on_drive_bytes", 0) == left,
+                  "%s: the plan's tables" % name, plan)
+    plan = run_json(tap, "plan", path, "--ram", "64G", "--ctx-size", "4096",
+                    "--resident")
+    if plan:
+        tap.check(near(plan["memory"]["trunk_bytes"], resident) and
+                  "tables" not in plan,
+                  "%s: the trunk, all of it resident" % name, plan)
 
 
 def check_refusals(tap, tmp):

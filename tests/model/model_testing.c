@@ -57,7 +57,8 @@ void mbed_open(struct mbed *b, const struct mbed_args *args)
 				    .n_batch = args->n_batch,
 				    .n_ctx = args->n_ctx,
 				    .huge = PST_MEM_SMALL,
-				    .node = -1 };
+				    .node = -1,
+				    .nr_rows = args->nr_rows };
 	struct pst_kv_args kv = { .type = args->kv,
 				  .n_ctx = args->n_ctx,
 				  .n_batch = args->n_batch,
@@ -71,10 +72,13 @@ void mbed_open(struct mbed *b, const struct mbed_args *args)
 	if (pst_gguf_open(args->path, &b->g, &d) ||
 	    pst_model_create(b->g, &b->k, &b->m, &d))
 		fail_msg("%s: %s", args->path, d.text);
+	if (args->tables)
+		assert_int_equal(pst_model_leave_tables(b->m, 0, &d), 0);
 	assert_int_equal(pst_pool_create(args->threads, false, &b->pool), 0);
 	open_weights(b, args, &d);
 	fwd.model = b->m;
 	fwd.pool = b->pool;
+	fwd.io = b->io;
 	assert_int_equal(pst_fwd_create(&fwd, &b->f, &d), 0);
 	assert_int_equal(pst_kv_init(&b->kv, &b->m->hp, &kv, &d), 0);
 	open_store(b, args, &d);

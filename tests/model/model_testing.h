@@ -25,6 +25,8 @@
  * @early: experts may be begun before their last matrix is there
  * @region_bytes: of the slots' memory, 0 for the default
  * @fault: text of pst_io_fault_parse(), NULL for none
+ * @tables: all tables stay on the drive, whatever their size
+ * @nr_rows: of these, rows at hand at least; 0 for the default
  */
 struct mbed_args {
 	const char *path;
@@ -37,6 +39,8 @@ struct mbed_args {
 	uint64_t region_bytes;
 	bool early;
 	const char *fault;
+	bool tables;
+	uint32_t nr_rows;
 };
 
 /* All that a forward pass needs. */

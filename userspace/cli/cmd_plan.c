@@ -45,6 +45,14 @@ static void report_memory(struct cli_report *r, const struct pst_plan *p,
 	cli_report_bytes(r, "model_files_bytes", p->model_file);
 }
 
+/* Read a row at a time. */
+static void report_tables(struct cli_report *r, const struct pst_plan *p)
+{
+	cli_report_section(r, "tables");
+	cli_report_bytes(r, "on_drive_bytes", p->table_file);
+	cli_report_bytes(r, "rows_per_token_bytes", p->token_rows);
+}
+
 static void report_experts(struct cli_report *r, const struct pst_plan *p)
 {
 	cli_report_section(r, "experts");
@@ -116,10 +124,13 @@ static const char *limit_of(const struct drive_case *c)
 	return 2.0 * c->cost.compute_s < c->cost.total_s ? "drive" : "cores";
 }
 
-/* What the cores read from memory: all but the experts, and those chosen. */
+/* What the cores read from memory: all but the experts and what is left in the
+ * files, and of these a token's own.
+ */
 static double memory_bytes(const struct pst_plan *p)
 {
-	return (double)(p->model_file - p->expert_file) +
+	return (double)(p->model_file - p->expert_file - p->table_file +
+			p->token_rows) +
 	       expert_bytes(p) * p->nr_token;
 }
 
@@ -195,6 +206,8 @@ static void report(const struct cli_opts *o, const struct pst_plan *p,
 
 	cli_report_begin(&r, o->output, "penstock.plan.1");
 	report_memory(&r, p, fits);
+	if (p->table_file)
+		report_tables(&r, p);
 	if (p->nr_experts)
 		report_experts(&r, p);
 	if (p->nr_experts && o->output != OUT_TEXT)

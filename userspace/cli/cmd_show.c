@@ -132,6 +132,8 @@ static void show_geometry(struct cli_report *r, const struct pst_gguf *g)
 	cli_report_u64(r, "expert_width", geo.expert_width);
 	cli_report_u64(r, "shared_expert_width", geo.shared_width);
 	cli_report_bytes(r, "resident_bytes", geo.resident_bytes);
+	cli_report_bytes(r, "tables_on_drive_bytes", geo.table_bytes);
+	cli_report_bytes(r, "rows_per_token_bytes", geo.token_row_bytes);
 	cli_report_bytes(r, "experts_per_token_bytes", geo.token_expert_bytes);
 	cli_report_bytes(r, "left_out_bytes", geo.unused_bytes);
 	cli_report_bytes(r, "kv_per_position_f16_bytes", geo.kv_token_bytes);

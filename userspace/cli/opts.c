@@ -131,7 +131,7 @@ static const struct opt options[] = {
 	{ "mirror", 0, K_MIRROR, OPT_ENGINE, 0, NULL, "PATH",
 	  "a copy of the model on another drive, read too; repeatable" },
 	{ "resident", 0, K_FLAG, OPT_ENGINE, OFF(engine.resident), NULL, NULL,
-	  "load every expert, stream nothing" },
+	  "load every expert and table, stream nothing" },
 	{ "queue-depth", 0, K_U32, OPT_ENGINE, OFF(engine.queue_depth), NULL,
 	  "N", "reads in flight; default 16, or what iobench found" },
 	{ "read-size", 0, K_READ, OPT_ENGINE, OFF(engine.split_bytes), NULL,

@@ -149,14 +149,17 @@ void cli_stats_json(const struct pst_engine *e, const struct cli_run_stats *s,
 	fprintf(f,
 		",\"warm_reads\":%llu,\"kept\":%llu,\"kept_dropped\":%llu,"
 		"\"begun_early\":%llu,\"slots_now\":%u,\"slots_given\":%llu,"
-		"\"slots_taken\":%llu,\"memory_warnings\":%u",
+		"\"slots_taken\":%llu,\"memory_warnings\":%u,"
+		"\"rows\":%llu,\"rows_read\":%llu",
 		(unsigned long long)s->after.warm_reads,
 		(unsigned long long)s->after.kept,
 		(unsigned long long)s->after.kept_dropped,
 		(unsigned long long)s->after.begun_early, s->after.nr_slots,
 		(unsigned long long)s->after.given_slots,
 		(unsigned long long)s->after.taken_slots,
-		s->after.memory_warnings);
+		s->after.memory_warnings,
+		(unsigned long long)(s->after.rows - s->before.rows),
+		(unsigned long long)(s->after.rows_read - s->before.rows_read));
 	drives_json(e, f);
 	fputc('}', f);
 }

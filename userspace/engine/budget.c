@@ -138,7 +138,8 @@ static uint64_t scratch_of(const struct pst_engine *e, uint32_t batch,
 				  .kernels = &e->kernels,
 				  .pool = e->pool,
 				  .n_batch = batch,
-				  .n_ctx = ctx };
+				  .n_ctx = ctx,
+				  .io = e->io };
 
 	return pst_align_up(pst_fwd_bytes(&a), pst_budget_page(e));
 }
@@ -172,6 +173,8 @@ static void plan_model(const struct pst_engine *e, struct pst_plan *p)
 	for (uint32_t i = 0; i < pst_gguf_nr_files(e->gguf); i++)
 		p->model_file += pst_gguf_file(e->gguf, i)->whole_bytes;
 	p->expert_file = e->model->expert_bytes;
+	p->table_file = e->model->table_bytes;
+	p->token_rows = pst_model_row_bytes(e->model);
 	p->nr_used = hp->n_expert_used;
 	p->nr_token = hp->n_expert_used * e->model->nr_moe_layers;
 	p->nr_experts = hp->n_expert * e->model->nr_moe_layers;

@@ -79,6 +79,8 @@ int pst_engine_open_files(struct pst_engine *e, const char *path,
 				 ? e->opts.cpu_mask & pst_cpu_detect()
 				 : pst_cpu_detect());
 	rc = pst_model_create(e->gguf, &e->kernels, &e->model, diag);
+	if (!rc && (e->opts.resident || e->opts.io == PST_ENGINE_IO_MMAP))
+		rc = pst_model_leave_tables(e->model, UINT64_MAX, diag);
 	if (!rc && e->model->hp.encoder && !e->opts.states_do)
 		rc = pst_diag_set_at(diag, -ENOTSUP, path, UINT64_MAX,
 				     "%s is an encoder: it turns a text into a "
@@ -230,6 +232,7 @@ static int make_buffers(struct pst_engine *e, struct pst_diag *diag)
 		.n_ctx = e->plan.ctx_size,
 		.huge = pst_engine_huge_want(e->opts.huge),
 		.node = e->node,
+		.io = e->io,
 		.observer = e->opts.observer,
 	};
 	struct pst_kv_args kv = {
@@ -484,12 +487,14 @@ void pst_engine_counters(const struct pst_engine *e, struct pst_counters *out)
 	struct pst_store_stats ss = { 0 };
 	struct pst_io_stats is = { 0 };
 	struct pst_mem_usage mu = { 0 };
+	struct pst_row_stats rs = { 0 };
 	struct pst_predict_stats ps;
 	uint64_t said = 0, right = 0;
 
 	if (e->store)
 		pst_store_stats_read(e->store, &ss);
 	pst_io_stats_read(e->io, &is);
+	pst_fwd_row_stats(e->fwd, &rs);
 	pst_mem_usage_read(&mu);
 	for (uint32_t l = 0; l < e->model->hp.n_layers; l++) {
 		pst_fwd_predict_stats(e->fwd, l, &ps);
@@ -511,7 +516,9 @@ void pst_engine_counters(const struct pst_engine *e, struct pst_counters *out)
 		.prefetch_on = e->prefetch_on,
 		.read_bytes = is.read_bytes - e->io_before.read_bytes,
 		.reads = is.reads - e->io_before.reads,
-		.wait_ns = ss.wait_ns,
+		.rows = rs.wanted,
+		.rows_read = rs.read,
+		.wait_ns = ss.wait_ns + rs.wait_ns,
 		.io_busy_ns = is.busy_ns - e->io_before.busy_ns,
 		.warm_reads = ss.warm_reads,
 		.kept = ss.kept,

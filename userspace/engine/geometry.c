@@ -54,6 +54,7 @@ static int resident_bytes(const struct pst_model *m, uint64_t *out)
 	for (uint32_t i = 0; i < m->nr_refs; i++)
 		if (!i || t[i] != t[i - 1])
 			*out += t[i]->size_bytes;
+	*out -= m->table_bytes;
 	free(t);
 	return 0;
 }
@@ -98,6 +99,8 @@ static int fill(const struct pst_model *m, struct pst_geometry *out)
 		.expert_width = hp->n_expert ? hp->n_ff_exp : 0,
 		.shared_width = hp->n_expert ? hp->n_ff_shexp : 0,
 		.expert_bytes = m->expert_bytes,
+		.table_bytes = m->table_bytes,
+		.token_row_bytes = pst_model_row_bytes(m),
 		.kv_token_bytes = kv_bytes(hp),
 	};
 	name_mixers(hp, out->mixers, sizeof(out->mixers));
@@ -105,7 +108,8 @@ static int fill(const struct pst_model *m, struct pst_geometry *out)
 	rc = resident_bytes(m, &out->resident_bytes);
 	for (uint64_t i = 0; i < pst_gguf_nr_tensors(m->g); i++)
 		all += pst_gguf_tensor(m->g, i)->size_bytes;
-	out->unused_bytes = all - m->expert_bytes - out->resident_bytes;
+	out->unused_bytes =
+		all - m->expert_bytes - m->table_bytes - out->resident_bytes;
 	return rc;
 }
 

@@ -27,7 +27,8 @@ static double weight_bytes(const struct pst_report *r)
 	const struct pst_report_times *t = &r->decode.t;
 	double experts = (double)(t->hit_bytes + t->demand_bytes);
 
-	return (double)(p->model_file - p->expert_file) +
+	return (double)(p->model_file - p->expert_file - p->table_file +
+			p->token_rows) +
 	       (t->tokens ? experts / (double)t->tokens : 0.0);
 }
 

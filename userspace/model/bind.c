@@ -91,8 +91,8 @@ static void bind_global(struct pst_binder *b)
 	const struct pst_hparams *hp = &m->hp;
 	const struct pst_residual *r = pst_residual_of(m->arch);
 
-	pst_bind_global_mat(b, "token_embd.weight", hp->n_embd, hp->n_vocab,
-			    true, &m->tok_embd);
+	pst_bind_table(b, "token_embd.weight", hp->n_embd, hp->n_vocab,
+		       &m->tok_embd);
 	bind_tables(b);
 	bind_rope(b);
 	pst_token_input_bind_global(b);

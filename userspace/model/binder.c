@@ -220,6 +220,15 @@ bool pst_bind_global_mat(struct pst_binder *b, const char *name, uint32_t n_in,
 	return bind_mat(b, (struct shape){ { n_in, n_out, 1 } }, required, w);
 }
 
+bool pst_bind_table(struct pst_binder *b, const char *name, uint32_t n_in,
+		    uint32_t nr_rows, struct pst_weight *w)
+{
+	if (!pst_bind_global_mat(b, name, n_in, nr_rows, true, w) || b->rc)
+		return false;
+	b->m->refs[b->m->nr_refs - 1].table = w;
+	return true;
+}
+
 void pst_bind_bare(struct pst_binder *b, const char *name, uint32_t n_in,
 		   uint32_t n_out, struct pst_weight *w)
 {

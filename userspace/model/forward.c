@@ -124,6 +124,7 @@ static void carve_all(struct pst_fwd *f, struct carve *c)
 			      sizeof(float));
 	pst_carve_act(c, &f->out, LOGITS_GROUP, f->m->hp.n_embd);
 	carve_predict(f, c);
+	pst_rows_carve(f, c);
 }
 
 static void take_args(struct pst_fwd *f, const struct pst_fwd_args *args)
@@ -137,6 +138,8 @@ static void take_args(struct pst_fwd *f, const struct pst_fwd_args *args)
 	f->n_ctx = args->n_ctx;
 	f->n_workers = pst_pool_nr_workers(args->pool);
 	f->observer = args->observer;
+	f->rows.io = args->io;
+	f->rows.least = args->nr_rows ? args->nr_rows : PST_ROWS_DEFAULT;
 }
 
 uint64_t pst_fwd_bytes(const struct pst_fwd_args *args)
@@ -226,6 +229,9 @@ int pst_fwd_run(struct pst_fwd *f, const struct pst_fwd_pass *pass,
 	f->predict.whole = pass->predict_whole;
 	f->tokens = pass->tokens;
 	pst_observe_begin(f, pass->kv->n_used);
+	rc = pst_rows_fetch(f, pass->n, diag);
+	if (rc)
+		return rc;
 	pst_kv_begin(pass->kv, pass->n, pass->keep);
 	pst_predict_known(f, pass->n);
 	pst_fwd_embed(f, pass);

@@ -197,6 +197,8 @@ struct pst_observer;
  * @n_batch: tokens per pass at most, >= 1
  * @n_ctx: positions of the longest sequence
  * @node: NUMA node of the scratch memory, -1 for the kernel's choice
+ * @io: with the model's files added in order; needed where the model has tables
+ * @nr_rows: rows of a table that are at hand at least, 0 for the default (tests)
  * @observer: <penstock/observe.h>, NULL for none
  */
 struct pst_fwd_args {
@@ -207,6 +209,8 @@ struct pst_fwd_args {
 	uint32_t n_ctx;
 	enum pst_mem_want huge;
 	int node;
+	struct pst_io *io;
+	uint32_t nr_rows;
 	const struct pst_observer *observer;
 };
 
@@ -261,8 +265,8 @@ struct pst_fwd_pass {
 /**
  * pst_fwd_run() - compute a batch
  *
- * Return: 0; the error of an expert's read (the sequence is then as before the
- * call); what the logits callback gave.
+ * Return: 0; the error of a read, of an expert or of a token's row (the
+ * sequence is then as before the call); what the logits callback gave.
  */
 int pst_fwd_run(struct pst_fwd *f, const struct pst_fwd_pass *pass,
 		struct pst_diag *diag);
@@ -275,6 +279,19 @@ int pst_fwd_run(struct pst_fwd *f, const struct pst_fwd_pass *pass,
  * no matrix.
  */
 double pst_fwd_mac_rate(struct pst_fwd *f);
+
+/**
+ * struct pst_row_stats - rows of tables that stay on the drive, since creation
+ * @wanted: by tokens, a row of each table counted; @read: of these, not at hand
+ * @wait_ns: time in which the passes waited for them
+ */
+struct pst_row_stats {
+	uint64_t wanted;
+	uint64_t read;
+	uint64_t wait_ns;
+};
+
+void pst_fwd_row_stats(const struct pst_fwd *f, struct pst_row_stats *out);
 
 /** pst_model_macs() - multiplications of a token in all layers */
 double pst_model_macs(const struct pst_model *m);

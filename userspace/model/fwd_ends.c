@@ -52,10 +52,11 @@ static void embed_chunk(void *ctx, uint32_t t, uint32_t worker)
 	const struct embed_job *j = ctx;
 	struct pst_fwd *f = j->f;
 	const struct pst_hparams *hp = &f->m->hp;
+	const struct pst_weight *embd = &f->m->tok_embd;
 	float *x = f->x + (size_t)t * f->x_width;
 	uint32_t pos = j->pass->kv->n_used + t;
 
-	dequant_row(f, &f->m->tok_embd, (uint32_t)j->pass->tokens[t], x);
+	f->k->types[embd->type].dequant(x, pst_fwd_row(f, embd, t), embd->n_in);
 	for (uint32_t i = 0; hp->embd_scale != 1.0f && i < hp->n_embd; i++)
 		x[i] *= hp->embd_scale;
 	add_tables(f, pos, f->scratch + worker * f->scratch_stride, x);

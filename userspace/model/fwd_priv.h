@@ -77,6 +77,34 @@ struct sums {
 	bool ends; /* the running half's result begins a new one */
 };
 
+/* Rows of one table that stays on the drive: see rows.c. */
+struct row_cache {
+	const struct pst_table *table;
+	uint32_t nr_slots;
+	uint32_t hand; /* the next slot to be looked at for a victim */
+	uint64_t slot_bytes;
+	uint8_t *mem; /* [nr_slots][slot_bytes] */
+	uint32_t *slot_of; /* [n_vocab] */
+	uint32_t *token_of; /* [nr_slots] */
+	uint64_t *pass; /* [nr_slots] that wanted it last, 0: long ago */
+	uint32_t *at; /* [n_batch] slot of each token of the pass */
+};
+
+struct row_read;
+
+#define PST_ROWS_DEFAULT 512
+
+struct rows {
+	struct pst_io *io; /* NULL where no table stays on the drive */
+	uint32_t least; /* slots of a cache, unless the table has fewer rows */
+	uint64_t align;
+	struct row_cache cache[PST_MAX_TABLES]; /* of the model's tables */
+	struct row_read *reads; /* [tables * n_batch], NULL: no tables */
+	uint32_t nr_pending;
+	uint64_t pass; /* counted from 1 */
+	struct pst_row_stats stats;
+};
+
 struct pst_fwd {
 	const struct pst_model *m;
 	const struct pst_kernels *k;
@@ -125,6 +153,7 @@ struct pst_fwd {
 	float *logits; /* [LOGITS_GROUP][n_vocab] */
 	struct act out; /* [LOGITS_GROUP][n_embd] */
 	struct predict predict;
+	struct rows rows;
 };
 
 /* Experts computed in one job: enough for the threads, few enough that the
@@ -228,6 +257,17 @@ uint64_t pst_token_input_work_bytes(const struct pst_fwd *f);
 void pst_token_input_begin(struct pst_fwd *f, uint32_t n);
 void pst_token_input_run(struct pst_fwd *f, const struct pst_fwd_pass *pass,
 			 uint32_t layer);
+
+/*
+ * rows.c: tables that stay on the drive.  Before a pass its tokens' rows are
+ * fetched; a failure leaves everything as it was.
+ */
+void pst_rows_carve(struct pst_fwd *f, struct carve *c);
+int pst_rows_fetch(struct pst_fwd *f, uint32_t n, struct pst_diag *diag);
+
+/** pst_fwd_row() - of a table, for token @t of the pass */
+const uint8_t *pst_fwd_row(const struct pst_fwd *f, const struct pst_weight *w,
+			   uint32_t t);
 
 /* Rows whose scores are computed together. */
 #define PST_INDEX_ROWS 64

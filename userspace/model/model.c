@@ -74,7 +74,7 @@ int pst_model_create(const struct pst_gguf *g, const struct pst_kernels *k,
 	if (!rc)
 		rc = pst_model_bind(m, k, diag);
 	if (!rc)
-		rc = pst_model_plan_trunk(m, diag);
+		rc = pst_model_leave_tables(m, PST_TABLE_MIN_BYTES, diag);
 	if (rc) {
 		pst_model_destroy(m);
 		return rc;

@@ -16,6 +16,8 @@
 #include "pst_kernels.h"
 #include "store.h"
 
+/* Tables of a model of which a token needs one row. */
+#define PST_MAX_TABLES 2
 /* Blocks of the deepest model that is accepted. */
 #define PST_MAX_LAYERS 512
 /* Groups of heads on their way through an output in two steps, at most. */
@@ -586,6 +588,8 @@ struct pst_layer {
 struct pst_trunk_ref {
 	const struct pst_gguf_tensor *t;
 	bool ids; /* experts, see pst_bind_ids() */
+	const struct pst_weight *table; /* see pst_bind_table(), or NULL */
+	bool left; /* on the drive, see pst_model_leave_tables() */
 	uint64_t off_bytes;
 	const void **dst;
 };
@@ -599,7 +603,19 @@ struct pst_trunk_extent {
 };
 
 /**
+ * struct pst_table - a matrix that stays on the drive
+ * @t: where it lies
+ * @w: its shape; data stays NULL
+ */
+struct pst_table {
+	const struct pst_gguf_tensor *t;
+	const struct pst_weight *w;
+};
+
+/**
  * struct pst_model - a bound model
+ * @tables: [nr_tables], of which rows are read when a token asks for them;
+ *	@table_bytes: theirs in the files
  * @experts: [n_layers], where the experts lie; nr_parts is 0 in dense blocks
  * @trunk_bytes: memory that the trunk needs, block slack included
  * @expert_bytes: all experts in the files
@@ -630,6 +646,9 @@ struct pst_model {
 	struct pst_trunk_extent *extents;
 	uint32_t nr_extents;
 	uint64_t trunk_bytes;
+	struct pst_table tables[PST_MAX_TABLES];
+	uint32_t nr_tables;
+	uint64_t table_bytes;
 	uint64_t expert_bytes;
 	uint32_t nr_moe_layers;
 	struct pst_mem trunk;
@@ -648,10 +667,27 @@ int pst_model_create(const struct pst_gguf *g, const struct pst_kernels *k,
 		     struct pst_model **out, struct pst_diag *diag);
 void pst_model_destroy(struct pst_model *m);
 
+/* Smaller tables are not worth the memory of the rows that are at hand. */
+#define PST_TABLE_MIN_BYTES (16 * PST_MIB)
+
+/**
+ * pst_model_leave_tables() - which tables stay on the drive
+ * @min_bytes: those that are so long, and of which nothing but rows is needed;
+ *	UINT64_MAX: none.  PST_TABLE_MIN_BYTES at creation
+ *
+ * Before the trunk is loaded.  Return: 0 or -ENOMEM.
+ */
+int pst_model_leave_tables(struct pst_model *m, uint64_t min_bytes,
+			   struct pst_diag *diag);
+
+/** pst_model_row_bytes() - a token's rows of all tables on the drive */
+uint64_t pst_model_row_bytes(const struct pst_model *m);
+
 /**
  * struct pst_trunk_args - how to load the trunk
  * @io: with the model's files added in order
- * @use_map: point into the mapping instead of reading (the mmap baseline)
+ * @use_map: point into the mapping instead of reading (the mmap baseline); what
+ *	would stay on the drive as well
  * @progress: bytes done and all, may be NULL
  */
 struct pst_trunk_args {

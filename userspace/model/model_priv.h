@@ -224,6 +224,14 @@ bool pst_bind_global_vec(struct pst_binder *b, const char *name, uint64_t n,
 bool pst_bind_global_mat(struct pst_binder *b, const char *name, uint32_t n_in,
 			 uint32_t n_out, bool required, struct pst_weight *w);
 
+/**
+ * pst_bind_table() - the same, required, and only rows of it are looked at
+ *
+ * w->data may stay NULL: rows are reached with pst_fwd_row().
+ */
+bool pst_bind_table(struct pst_binder *b, const char *name, uint32_t n_in,
+		    uint32_t nr_rows, struct pst_weight *w);
+
 /** pst_bind_fail() - "tensor '<the last one>' <what>" */
 void pst_bind_fail(struct pst_binder *b, int err, const char *what);
 
@@ -388,9 +396,6 @@ extern const struct pst_ffn pst_ffn_moe;
 /** pst_model_add_ref() - remember a pointer to fill in once the trunk is read */
 int pst_model_add_ref(struct pst_model *m, const struct pst_gguf_tensor *t,
 		      uint64_t off_bytes, const void **dst);
-
-/** pst_model_plan_trunk() - extents and bytes of the trunk, from the refs */
-int pst_model_plan_trunk(struct pst_model *m, struct pst_diag *diag);
 
 /** pst_model_bind() - fill layers, experts and refs from the tensor table */
 int pst_model_bind(struct pst_model *m, const struct pst_kernels *k,

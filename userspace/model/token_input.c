@@ -6,7 +6,8 @@
  * that the stream opens.
  *
  * A block's vectors are made when it runs: all blocks' together would be as
- * large as the residual stream many times over.
+ * large as the residual stream many times over.  The table is the largest
+ * tensor of such a model: it stays on the drive (rows.c).
  */
 #include <errno.h>
 #include <math.h>
@@ -21,7 +22,6 @@ struct work {
 
 struct job {
 	struct pst_fwd *f;
-	const struct pst_fwd_pass *pass;
 	uint32_t layer;
 	struct work s;
 };
@@ -43,8 +43,8 @@ void pst_token_input_bind_global(struct pst_binder *b)
 			    true, &m->block_proj);
 	pst_bind_global_vec(b, "per_layer_proj_norm.weight", width, true,
 			    &m->block_proj_norm);
-	if (pst_bind_global_mat(b, "per_layer_token_embd.weight", all,
-				m->hp.n_vocab, true, &m->block_embd) &&
+	if (pst_bind_table(b, "per_layer_token_embd.weight", all, m->hp.n_vocab,
+			   &m->block_embd) &&
 	    cuts_blocks(b, &m->block_embd))
 		pst_bind_fail(b, -ENOTSUP,
 			      "has a type whose blocks do not end where a "
@@ -111,9 +111,7 @@ static void own_chunk(void *ctx, uint32_t t, uint32_t worker)
 	float *y = j->s.own + (size_t)t * width;
 	float scale = 1.0f / sqrtf((float)hp->n_embd);
 
-	type->dequant(row,
-		      w->data + (size_t)j->pass->tokens[t] * w->row_bytes + at,
-		      width);
+	type->dequant(row, pst_fwd_row(f, w, t) + at, width);
 	for (uint32_t i = 0; i < width; i++)
 		y[i] *= scale;
 	f->k->rms_norm(y, y, f->m->block_proj_norm, width, hp->eps);
@@ -137,7 +135,7 @@ void pst_token_input_run(struct pst_fwd *f, const struct pst_fwd_pass *pass,
 	const struct pst_layer *l = &f->m->layers[layer];
 	uint32_t width = f->m->hp.n_embd_block;
 	struct carve c = { .base = f->work };
-	struct job j = { .f = f, .pass = pass, .layer = layer };
+	struct job j = { .f = f, .layer = layer };
 	struct pst_weight proj = f->m->block_proj;
 	struct lin_item items[] = {
 		{ .w = &proj,

@@ -2,7 +2,8 @@
 /*
  * The trunk: everything that every token needs, read once through the ring
  * into huge pages, so that no page of it lives in the page cache where expert
- * traffic would evict it.
+ * traffic would evict it.  And what is left out of it: long tables of which a
+ * token needs but one row (rows.c).
  */
 #include <errno.h>
 #include <inttypes.h>
@@ -65,30 +66,70 @@ static uint32_t merge(struct pst_trunk_extent *e, uint32_t nr)
 	return out;
 }
 
-int pst_model_plan_trunk(struct pst_model *m, struct pst_diag *diag)
+/* Is a tensor only there to have rows picked from it? */
+static bool is_table(const struct pst_model *m, const struct pst_trunk_ref *r)
+{
+	for (uint32_t i = 0; i < m->nr_refs; i++)
+		if (m->refs[i].t == r->t && !m->refs[i].table)
+			return false;
+	return r->table;
+}
+
+static void leave_tables(struct pst_model *m, uint64_t min_bytes)
+{
+	m->nr_tables = 0;
+	m->table_bytes = 0;
+	for (uint32_t i = 0; i < m->nr_refs; i++) {
+		struct pst_trunk_ref *r = &m->refs[i];
+
+		r->left = r->t->size_bytes >= min_bytes && is_table(m, r);
+		if (!r->left)
+			continue;
+		m->tables[m->nr_tables++] =
+			(struct pst_table){ .t = r->t, .w = r->table };
+		m->table_bytes += r->t->size_bytes;
+	}
+}
+
+int pst_model_leave_tables(struct pst_model *m, uint64_t min_bytes,
+			   struct pst_diag *diag)
 {
 	struct pst_trunk_extent *e = pst_calloc(m->nr_refs, sizeof(*e));
 	uint64_t at = 0;
+	uint32_t nr = 0;
 
 	if (!e)
 		return pst_diag_set(diag, -ENOMEM, "out of memory");
+	leave_tables(m, min_bytes);
 	for (uint32_t i = 0; i < m->nr_refs; i++) {
 		const struct pst_gguf_tensor *t = m->refs[i].t;
 
-		e[i].file = t->file;
-		e[i].off_bytes = pst_align_down(t->off_bytes, EXTENT_ALIGN);
-		e[i].end_bytes = t->off_bytes + t->size_bytes;
+		if (m->refs[i].left)
+			continue;
+		e[nr].file = t->file;
+		e[nr].off_bytes = pst_align_down(t->off_bytes, EXTENT_ALIGN);
+		e[nr++].end_bytes = t->off_bytes + t->size_bytes;
 	}
-	qsort(e, m->nr_refs, sizeof(*e), by_place);
-	m->nr_extents = merge(e, m->nr_refs);
+	qsort(e, nr, sizeof(*e), by_place);
+	m->nr_extents = merge(e, nr);
 	for (uint32_t i = 0; i < m->nr_extents; i++) {
 		e[i].mem_off = at;
 		at += pst_align_up(e[i].end_bytes - e[i].off_bytes,
 				   EXTENT_ALIGN);
 	}
+	free(m->extents);
 	m->extents = e;
 	m->trunk_bytes = at;
 	return 0;
+}
+
+uint64_t pst_model_row_bytes(const struct pst_model *m)
+{
+	uint64_t sum = 0;
+
+	for (uint32_t i = 0; i < m->nr_tables; i++)
+		sum += m->tables[i].w->row_bytes;
+	return sum;
 }
 
 static const void *addr_of(const struct pst_model *m,
@@ -247,6 +288,8 @@ int pst_model_load_trunk(struct pst_model *m, const struct pst_trunk_args *args,
 	for (uint32_t i = 0; !rc && i < m->nr_refs; i++) {
 		const struct pst_trunk_ref *r = &m->refs[i];
 
+		if (r->left && !args->use_map)
+			continue;
 		*r->dst = args->use_map ? pst_gguf_tensor_data(m->g, r->t) +
 						  r->off_bytes
 					: addr_of(m, r);

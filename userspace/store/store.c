@@ -141,6 +141,13 @@ static void finish_slot(struct pst_store *s, struct slot *sl,
 	pst_slot_drop(s, sl);
 }
 
+static void landed(struct pst_store *s, const struct pst_io_read *r,
+		   struct pst_diag *diag)
+{
+	if (pst_slot_landed(s, r))
+		finish_slot(s, r->owner, diag);
+}
+
 void pst_slots_reap(struct pst_store *s, bool wait, struct pst_diag *diag)
 {
 	struct pst_io_read *r = pst_io_reap(s->io, wait), *next;
@@ -148,11 +155,16 @@ void pst_slots_reap(struct pst_store *s, bool wait, struct pst_diag *diag)
 
 	for (; r; r = next) {
 		next = r->next;
-		if (pst_slot_landed(s, r))
-			finish_slot(s, r->owner, diag);
+		landed(s, r, diag);
 	}
 	if (waited && !s->demand_reads)
 		pst_pace_quiet(s);
+}
+
+void pst_store_landed(struct pst_store *s, const struct pst_io_read *r)
+{
+	assert(!s->nr_left);
+	landed(s, r, NULL);
 }
 
 static void give_mapped(const struct pst_store *s, uint32_t expert,

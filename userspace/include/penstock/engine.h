@@ -100,7 +100,7 @@ enum pst_numa {
  *	decode, more in prefill
  * @split_bytes: longer reads are split, a multiple of 4 KiB; 0: 1 MiB
  * @io: backend; @direct: O_DIRECT
- * @resident: load every expert at open, stream nothing
+ * @resident: load every expert and every table at open, stream nothing
  * @kv_f16: keep keys and values in F16 instead of F32: half the memory, and a
  *	rounding that the default does not have
  * @no_pin: do not pin worker threads to cores
@@ -177,6 +177,8 @@ struct pst_engine_opts {
  * @nr_used: experts that one token selects in one layer
  * @nr_token: experts that one token selects in all layers
  * @expert_file: all experts in the files
+ * @table_file: tables that stay in the files, of which a token needs one row
+ * @token_rows: its rows
  * @model_file: all files
  */
 struct pst_plan {
@@ -195,6 +197,8 @@ struct pst_plan {
 	uint32_t batch_size;
 	uint32_t threads;
 	uint64_t expert_file;
+	uint64_t table_file;
+	uint64_t token_rows;
 	uint64_t model_file;
 };
 
@@ -211,6 +215,7 @@ struct pst_plan {
  * @prefetch_on: reading ahead is in use at present
  * @read_bytes: by streaming, the load excluded
  * @reads: of those bytes
+ * @rows: rows of tables that tokens needed, @rows_read: of these, not at hand
  * @wait_ns: time in which nothing could be computed for want of a read
  * @io_busy_ns: time in which at least one read was outstanding
  * @warm_reads: experts that were read because an earlier run held them
@@ -239,6 +244,8 @@ struct pst_counters {
 	bool prefetch_on;
 	uint64_t read_bytes;
 	uint64_t reads;
+	uint64_t rows;
+	uint64_t rows_read;
 	uint64_t wait_ns;
 	uint64_t io_busy_ns;
 	uint64_t warm_reads;
@@ -297,6 +304,7 @@ int pst_engine_supports(const struct pst_gguf *g, struct pst_diag *diag);
  * @expert_width, @shared_width: of an expert, of the one that all tokens take
  * @expert_bytes: all experts; @token_expert_bytes: those that a token takes
  * @resident_bytes: tensors that every token needs
+ * @table_bytes: tables that stay on the drive, @token_row_bytes: a token's rows
  * @unused_bytes: tensors that are left out, prediction blocks for example
  * @kv_token_bytes: what a position adds to keys and values in F16, below all
  *	windows
@@ -316,6 +324,8 @@ struct pst_geometry {
 	uint64_t expert_bytes;
 	uint64_t token_expert_bytes;
 	uint64_t resident_bytes;
+	uint64_t table_bytes;
+	uint64_t token_row_bytes;
 	uint64_t unused_bytes;
 	uint64_t kv_token_bytes;
 };
