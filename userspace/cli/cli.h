@@ -311,6 +311,13 @@ const char *cli_bytes_text(uint64_t v, char *buf, size_t size);
 /** cli_tokens_parse() - "1,2,3" or a JSON array; heap; 0 or -EINVAL, -ENOMEM */
 int cli_tokens_parse(const char *text, int32_t **out, uint32_t *nr);
 
+/**
+ * cli_read_tokens() - the same from a file, of which at least one id is wanted
+ *
+ * Return: 0, or an exit code after a message; @out is heap.
+ */
+int cli_read_tokens(const char *path, int32_t **out, uint32_t *nr);
+
 /* The figures of a run, for the closing line and for -o json. */
 struct cli_run_stats {
 	uint32_t prompt_tokens;

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT
 /*
- * penstock bench: prefill and decode speed over a fixed pseudo-random token
- * sequence, the same for every mode, so that modes differ in time only.
+ * penstock bench: prefill and decode speed over a fixed token sequence, pseudo-
+ * random or given, the same for every mode, so that modes differ in time only.
  */
 #include <errno.h>
 #include <stdlib.h>
@@ -136,41 +136,84 @@ static void set_mode(struct cli_opts *o, const char *mode)
 						: PST_ENGINE_IO_AUTO;
 }
 
-/* What was not asked for is as long as the recorded routing. */
-static uint32_t count_tokens(struct cli_opts *o, const struct cli_watch *w)
+/* What was not asked for is as long as the recorded routing, or the tokens that
+ * are given (0: none).
+ */
+static uint32_t count_tokens(struct cli_opts *o, const struct cli_watch *w,
+			     uint32_t nr_given)
 {
 	const struct pst_forced_shape *s = &w->shape;
 
-	if (o->prompt_tokens == CLI_DEFAULT)
-		o->prompt_tokens = w->forced ? s->nr_prefill : PROMPT_TOKENS;
-	if (o->gen_tokens == CLI_DEFAULT)
-		o->gen_tokens = w->forced ? s->nr_tokens - s->nr_prefill
-					  : GEN_TOKENS;
+	if (o->prompt_tokens == CLI_DEFAULT && w->forced)
+		o->prompt_tokens = s->nr_prefill;
+	else if (o->prompt_tokens == CLI_DEFAULT)
+		o->prompt_tokens = nr_given ? PST_MIN(PROMPT_TOKENS, nr_given)
+					    : PROMPT_TOKENS;
+	if (o->gen_tokens == CLI_DEFAULT && w->forced)
+		o->gen_tokens = s->nr_tokens - s->nr_prefill;
+	else if (o->gen_tokens == CLI_DEFAULT)
+		o->gen_tokens = nr_given ? nr_given - PST_MIN(nr_given,
+							      o->prompt_tokens)
+					 : GEN_TOKENS;
 	if (!o->engine.ctx_size)
 		o->engine.ctx_size = o->prompt_tokens + o->gen_tokens;
 	return o->prompt_tokens + o->gen_tokens;
+}
+
+/* The sequence: heap, from the file, or NULL, to be drawn when the model's
+ * vocabulary is known.
+ */
+static int take_tokens(struct cli_opts *o, const struct cli_watch *w,
+		       int32_t **ids, uint32_t *nr)
+{
+	uint32_t nr_given = 0;
+	int rc = EXIT_OK;
+
+	*ids = NULL;
+	if (o->tokens_file)
+		rc = cli_read_tokens(o->tokens_file, ids, &nr_given);
+	if (rc)
+		return rc;
+	*nr = count_tokens(o, w, nr_given);
+	if (!*ids || *nr <= nr_given)
+		return EXIT_OK;
+	cli_error("%s has %u tokens, %u are asked for: give --prompt-tokens "
+		  "and --gen-tokens",
+		  o->tokens_file, nr_given, *nr);
+	free(*ids);
+	return EXIT_USAGE;
+}
+
+static int32_t *draw_tokens(const struct pst_engine *e, uint64_t seed,
+			    uint32_t nr)
+{
+	int32_t *ids = pst_calloc(nr, sizeof(*ids));
+
+	for (uint32_t i = 0; ids && i < nr; i++)
+		ids[i] =
+			(int32_t)(pst_rng_next(&seed) % pst_engine_nr_vocab(e));
+	return ids;
 }
 
 static int run_watched(struct cli_watch *w, const char *mode, struct result *r,
 		       uint64_t *hash)
 {
 	struct cli_opts *o = w->o;
-	uint32_t nr = count_tokens(o, w);
-	int32_t *ids = pst_calloc(nr, sizeof(*ids));
-	uint64_t rng = o->sample.seed;
 	struct pst_engine *e = NULL;
-	int rc;
+	int32_t *ids;
+	uint32_t nr;
+	int rc = take_tokens(o, w, &ids, &nr);
 
-	if (!ids)
-		return cli_fail(-ENOMEM, NULL);
+	if (rc)
+		return rc;
 	rc = cli_open(o, o->args[0], &e);
 	if (!rc)
 		rc = cli_watch_start(w, e);
 	if (rc)
 		goto out_ids;
-	for (uint32_t i = 0; i < nr; i++)
-		ids[i] = (int32_t)(pst_rng_next(&rng) % pst_engine_nr_vocab(e));
-	rc = measure(e, w, ids, r, hash);
+	if (!ids)
+		ids = draw_tokens(e, o->sample.seed, nr);
+	rc = ids ? measure(e, w, ids, r, hash) : cli_fail(-ENOMEM, NULL);
 	snprintf(r->mode, sizeof(r->mode), "%s", mode);
 	r->slots = pst_engine_plan(e)->nr_slots;
 	r->experts = pst_engine_plan(e)->nr_experts;

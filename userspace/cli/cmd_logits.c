@@ -24,28 +24,20 @@ static int on_logits(void *ctx, uint32_t index, const float *logits)
 
 static int load_tokens(const struct cli_opts *o, int32_t **ids, uint32_t *nr)
 {
-	char *text = NULL;
-	size_t len;
 	int rc;
 
 	if (!o->tokens == !o->tokens_file) {
 		cli_error("logits: give --tokens or --tokens-file");
 		return EXIT_USAGE;
 	}
-	if (o->tokens_file) {
-		rc = cli_read_all(o->tokens_file, &text, &len);
-		if (rc) {
-			cli_error("%s: %s", o->tokens_file, strerror(-rc));
-			return rc == -ENOENT ? EXIT_NO_MODEL : EXIT_OS;
-		}
-	}
-	rc = cli_tokens_parse(text ? text : o->tokens, ids, nr);
-	free(text);
+	if (o->tokens_file)
+		return cli_read_tokens(o->tokens_file, ids, nr);
+	rc = cli_tokens_parse(o->tokens, ids, nr);
 	if (!rc && *nr)
 		return EXIT_OK;
 	if (!rc)
 		free(*ids);
-	cli_error("logits: the tokens are no list of non-negative numbers");
+	cli_error("--tokens: no list of non-negative numbers");
 	return EXIT_USAGE;
 }
 

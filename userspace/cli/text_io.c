@@ -198,3 +198,25 @@ bad:
 	free(ids);
 	return -EINVAL;
 }
+
+int cli_read_tokens(const char *path, int32_t **out, uint32_t *nr)
+{
+	char *text;
+	size_t len;
+	int rc = cli_read_all(path, &text, &len);
+
+	if (rc) {
+		cli_error("%s: %s", path, strerror(-rc));
+		return rc == -ENOENT ? EXIT_NO_MODEL : EXIT_OS;
+	}
+	rc = cli_tokens_parse(text, out, nr);
+	free(text);
+	if (!rc && *nr)
+		return EXIT_OK;
+	if (!rc)
+		free(*out);
+	if (rc == -ENOMEM)
+		return cli_fail(rc, NULL);
+	cli_error("%s: no list of non-negative numbers", path);
+	return EXIT_USAGE;
+}
