@@ -50,8 +50,12 @@ struct pst_policy_route {
  * @create: NULL when memory is short; all memory that the policy ever needs is
  *	taken here
  * @destroy: NULL is allowed
- * @insert: a key became resident (or is on its way)
+ * @insert: a key became resident (or is on its way), for its layer's turn wants it
+ * @ahead: NULL is insert(); a key became resident before its layer's turn, for it
+ *	may be wanted then.  If it is, remove() and insert() follow
  * @touch: a resident key was wanted
+ * @done: NULL is allowed; what the layer's turn wanted a key for is over: until its
+ *	next turn nobody needs it
  * @route: NULL is allowed; the router has chosen, insert() and touch() of the
  *	layer follow.  Tells more than these do: which token took what.
  * @resize: NULL is allowed; from now on @nr_slots keys can be resident, never
@@ -69,7 +73,9 @@ struct pst_policy_ops {
 	struct pst_policy *(*create)(const struct pst_policy_geometry *geo);
 	void (*destroy)(struct pst_policy *p);
 	void (*insert)(struct pst_policy *p, uint32_t key);
+	void (*ahead)(struct pst_policy *p, uint32_t key);
 	void (*touch)(struct pst_policy *p, uint32_t key);
+	void (*done)(struct pst_policy *p, uint32_t key);
 	void (*route)(struct pst_policy *p, const struct pst_policy_route *r);
 	void (*resize)(struct pst_policy *p, uint32_t nr_slots);
 	void (*remove)(struct pst_policy *p, uint32_t key);

@@ -91,11 +91,23 @@ static void adaptive_touch(struct pst_policy *p, uint32_t key)
 	p->layer = key / p->geo.nr_experts;
 }
 
+/* The turn is still another layer's. */
+static void adaptive_ahead(struct pst_policy *p, uint32_t key)
+{
+	p->resident[key] = true;
+	p->stale[key / p->geo.nr_experts] = true;
+}
+
 static void adaptive_insert(struct pst_policy *p, uint32_t key)
 {
 	p->layer = key / p->geo.nr_experts;
-	p->resident[key] = true;
-	p->stale[p->layer] = true;
+	adaptive_ahead(p, key);
+}
+
+static void adaptive_done(struct pst_policy *p, uint32_t key)
+{
+	pst_learn_done(p->learn, key);
+	p->stale[key / p->geo.nr_experts] = true;
 }
 
 static void adaptive_remove(struct pst_policy *p, uint32_t key)
@@ -139,7 +151,7 @@ static bool nothing_pinned(const void *ctx, uint32_t key)
 }
 
 /* The resident key of least value in a layer.  What the present turn takes is
- * left out: it may not have been wanted yet.
+ * left out until it is done: it may not have been wanted yet.
  */
 static uint32_t lowest_of(const struct pst_policy *p, uint32_t layer,
 			  bool (*pinned)(const void *ctx, uint32_t key),
@@ -223,7 +235,9 @@ const struct pst_policy_ops pst_policy_adaptive = {
 	.create = adaptive_create,
 	.destroy = adaptive_destroy,
 	.insert = adaptive_insert,
+	.ahead = adaptive_ahead,
 	.touch = adaptive_touch,
+	.done = adaptive_done,
 	.route = adaptive_route,
 	.resize = adaptive_resize,
 	.remove = adaptive_remove,

@@ -67,20 +67,25 @@ static struct pst_policy *cycle_create(const struct pst_policy_geometry *geo)
 	return p;
 }
 
-static void cycle_insert(struct pst_policy *p, uint32_t key)
+/* The turn is still another layer's. */
+static void cycle_ahead(struct pst_policy *p, uint32_t key)
 {
-	uint32_t head;
+	uint32_t head = head_of(p, key / p->geo.nr_experts);
 
 	if (p->lru) {
 		pst_policy_lru.insert(p->lru, key);
 		return;
 	}
-	p->layer = key / p->geo.nr_experts;
-	head = head_of(p, p->layer);
 	p->next[key] = p->next[head];
 	p->prev[key] = head;
 	p->prev[p->next[head]] = key;
 	p->next[head] = key;
+}
+
+static void cycle_insert(struct pst_policy *p, uint32_t key)
+{
+	p->layer = key / p->geo.nr_experts;
+	cycle_ahead(p, key);
 }
 
 static void cycle_remove(struct pst_policy *p, uint32_t key)
@@ -130,6 +135,7 @@ const struct pst_policy_ops pst_policy_cycle = {
 	.create = cycle_create,
 	.destroy = cycle_destroy,
 	.insert = cycle_insert,
+	.ahead = cycle_ahead,
 	.touch = cycle_touch,
 	.remove = cycle_remove,
 	.victim = cycle_victim,

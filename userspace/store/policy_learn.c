@@ -369,6 +369,14 @@ void pst_learn_seed(struct pst_learn *n, uint32_t key, float rate)
 	n->value[key] = estimate(n, features_of(n, key));
 }
 
+void pst_learn_done(struct pst_learn *n, uint32_t key)
+{
+	uint32_t e = key % n->nr_experts;
+
+	if (key / n->nr_experts == n->layer)
+		n->took[e / 64] &= ~(1ULL << (e % 64));
+}
+
 bool pst_learn_in_turn(const struct pst_learn *n, uint32_t key)
 {
 	return key / n->nr_experts == n->layer &&

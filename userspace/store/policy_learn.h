@@ -40,7 +40,12 @@ float pst_learn_rate(const struct pst_learn *n, uint32_t key);
 /** pst_learn_seed() - begin with a rate that an earlier run has seen */
 void pst_learn_seed(struct pst_learn *n, uint32_t key, float rate);
 
-/** pst_learn_in_turn() - whether the turn that was routed last takes a key */
+/** pst_learn_done() - the present turn has had what it took a key for */
+void pst_learn_done(struct pst_learn *n, uint32_t key);
+
+/** pst_learn_in_turn() - whether the turn that was routed last takes a key, and
+ * is not done with it
+ */
 bool pst_learn_in_turn(const struct pst_learn *n, uint32_t key);
 
 #endif

@@ -72,6 +72,12 @@ static void use(struct pst_policy *p, uint32_t key)
 	p->rank[key] = *c;
 }
 
+/* Not a use yet: it is worth what it was. */
+static void lfu_ahead(struct pst_policy *p, uint32_t key)
+{
+	p->rank[key] = p->log2_count[key];
+}
+
 static void lfu_remove(struct pst_policy *p, uint32_t key)
 {
 	p->rank[key] = INFINITY;
@@ -112,6 +118,7 @@ const struct pst_policy_ops pst_policy_lfu = {
 	.create = lfu_create,
 	.destroy = lfu_destroy,
 	.insert = use,
+	.ahead = lfu_ahead,
 	.touch = use,
 	.remove = lfu_remove,
 	.worth = lfu_worth,

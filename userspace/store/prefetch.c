@@ -177,7 +177,7 @@ void pst_prefetch_forget(struct pst_store *s)
 static void fill_ahead(struct pst_store *s, uint32_t key, uint32_t slot,
 		       struct read_list *list)
 {
-	pst_slot_fill(s, slot, key, list);
+	pst_slot_fill(s, slot, key, true, list);
 	s->prefetch_slots++;
 }
 

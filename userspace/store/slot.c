@@ -113,7 +113,7 @@ static void add_part_reads(struct pst_store *s, struct slot *sl, uint32_t p,
 	}
 }
 
-void pst_slot_fill(struct pst_store *s, uint32_t slot, uint32_t key,
+void pst_slot_fill(struct pst_store *s, uint32_t slot, uint32_t key, bool ahead,
 		   struct read_list *list)
 {
 	struct slot *sl = &s->slots[slot];
@@ -125,7 +125,10 @@ void pst_slot_fill(struct pst_store *s, uint32_t slot, uint32_t key,
 	sl->guess = false;
 	sl->demand = false;
 	s->slot_of[key] = slot;
-	s->ops->insert(s->policy, key);
+	if (ahead && s->ops->ahead)
+		s->ops->ahead(s->policy, key);
+	else
+		s->ops->insert(s->policy, key);
 	for (uint32_t p = 0; p < s->layers[sl->layer].nr_parts; p++) {
 		sl->nr_front_reads = sl->nr_pending;
 		add_part_reads(s, sl, p, list);

@@ -36,7 +36,8 @@ static void start_wanted(struct pst_store *s)
 
 		if (slot == NO_SLOT)
 			break;
-		pst_slot_fill(s, slot, key_of(s, s->layer, expert), &list);
+		pst_slot_fill(s, slot, key_of(s, s->layer, expert), false,
+			      &list);
 		await_slot(s, &s->slots[slot]);
 		s->next_miss++;
 	}
@@ -67,10 +68,16 @@ void pst_store_route(struct pst_store *s, const struct pst_policy_route *r)
 		s->ops->route(s->policy, r);
 }
 
-/* A wanted expert is there, or on its way because somebody guessed it. */
-static void want_slot(struct pst_store *s, struct slot *sl)
+/* A wanted expert is there, or on its way because somebody guessed it: to the
+ * policy, that is the first time that it is wanted.
+ */
+static void want_slot(struct pst_store *s, struct slot *sl, uint32_t key)
 {
-	if (sl->guess) {
+	if (!sl->guess) {
+		s->ops->touch(s->policy, key);
+	} else {
+		s->ops->remove(s->policy, key);
+		s->ops->insert(s->policy, key);
 		s->stats.prefetch_used++;
 		s->stats.prefetch_late += sl->nr_pending != 0;
 		sl->guess = false;
@@ -109,8 +116,7 @@ void pst_store_begin(struct pst_store *s, uint32_t layer, const uint32_t *ids,
 			continue;
 		}
 		PST_PROBE2(hit, layer, ids[i]);
-		s->ops->touch(s->policy, key);
-		want_slot(s, &s->slots[slot]);
+		want_slot(s, &s->slots[slot], key);
 	}
 	pst_prefetch_begin(s, layer);
 	pst_pace_begin(s, s->nr_misses);
@@ -289,6 +295,8 @@ void pst_store_done(struct pst_store *s, uint32_t expert)
 		return;
 	s->want[expert] = false;
 	s->slots[s->slot_of[key_of(s, s->layer, expert)]].pins--;
+	if (s->ops->done)
+		s->ops->done(s->policy, key_of(s, s->layer, expert));
 	if (s->next_miss < s->nr_misses)
 		start_wanted(s);
 }

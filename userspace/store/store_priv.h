@@ -118,8 +118,11 @@ uint32_t pst_slot_claim_spare(struct pst_store *s);
 /** pst_slot_evict() - the slot of the policy's victim, NO_SLOT if all are held */
 uint32_t pst_slot_evict(struct pst_store *s);
 
-/** pst_slot_fill() - append the reads of an expert into a claimed slot */
-void pst_slot_fill(struct pst_store *s, uint32_t slot, uint32_t key,
+/**
+ * pst_slot_fill() - append the reads of an expert into a claimed slot
+ * @ahead: before its layer's turn
+ */
+void pst_slot_fill(struct pst_store *s, uint32_t slot, uint32_t key, bool ahead,
 		   struct read_list *list);
 
 /** pst_slot_place() - where an expert's matrices lie in a slot */
