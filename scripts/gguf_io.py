@@ -84,9 +84,11 @@ class Tensor:
 
 
 class Reader:
-    """One GGUF file; kv maps a key to (type, raw value bytes), in order."""
+    """One GGUF file; kv maps a key to (type, raw value bytes), in order.
 
-    def __init__(self, path):
+    @header_only: it may end anywhere behind its tensor table."""
+
+    def __init__(self, path, header_only=False):
         with open(path, 'rb') as f:
             self.map = mmap.mmap(f.fileno(), 0, access=mmap.ACCESS_READ)
         self.pos = 0
@@ -107,7 +109,7 @@ class Reader:
         self.tensors = [Tensor(name, dims, ttype, data + offset)
                         for name, dims, ttype, offset in infos]
         for t in self.tensors:
-            if t.offset + t.nbytes > len(self.map):
+            if not header_only and t.offset + t.nbytes > len(self.map):
                 raise ValueError(f'{path}: {t.name} lies beyond the file')
 
     def _unpack(self, fmt):
@@ -274,12 +276,27 @@ def _dequant_q4_1(blocks):
     return d[:, :1] * q + d[:, 1:]
 
 
+def _dequant_q5_0(blocks):
+    d = blocks[:, 0:2].copy().view(np.float16).astype(np.float32)
+    high = np.unpackbits(blocks[:, 2:6], axis=1, bitorder='little')
+    q = np.concatenate([blocks[:, 6:22] & 15, blocks[:, 6:22] >> 4], 1)
+    return d * ((q | high << 4).astype(np.float32) - 16)
+
+
+def _dequant_mxfp4(blocks):
+    values = np.array([0, .5, 1, 1.5, 2, 3, 4, 6], np.float32)
+    q = np.concatenate([blocks[:, 1:17] & 15, blocks[:, 1:17] >> 4], 1)
+    return np.ldexp(np.concatenate([values, -values])[q],
+                    blocks[:, :1].astype(np.int32) - 127)
+
+
 _DEQUANT = {'Q4_1': _dequant_q4_1, 'Q4_K': _dequant_q4_k,
-            'Q6_K': _dequant_q6_k, 'Q8_0': _dequant_q8_0}
+            'Q5_0': _dequant_q5_0, 'Q6_K': _dequant_q6_k,
+            'Q8_0': _dequant_q8_0, 'MXFP4': _dequant_mxfp4}
 
 
 def dequantise(raw, ttype):
-    """float32 values of whole blocks (F32, F16, Q4_1, Q8_0, Q4_K, Q6_K)."""
+    """float32 values of whole blocks (F32, F16 and those of _DEQUANT)."""
     name, _, nbytes = TYPES[ttype]
     raw = np.ascontiguousarray(raw)
     if name in ('F32', 'F16'):

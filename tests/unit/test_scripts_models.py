@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: MIT
 """The generators of model files: what make-demo-model writes is the dense model's
-weights in another order, and what make-random-model writes is centred, scaled
-and replayable.  Skips (77) without numpy."""
+weights in another order; what make-random-model writes is centred, scaled and
+replayable; what make-random-like writes has the header's tensors.  Skips (77) without numpy."""
 import os
 import subprocess
 import sys
@@ -235,6 +235,66 @@ class DemoModel(InTempDir):
     def test_a_model_with_experts_is_refused(self):
         self.write_dense(expert_count=4)
         self.refused('experts already')
+
+
+class RandomLike(InTempDir):
+    KINDS = 'Q4_K', 'Q5_0', 'Q6_K', 'Q8_0', 'MXFP4', 'F16', 'F32'
+
+    def header(self, tensors):
+        """A file without data, (name, dims, type) each."""
+        path = os.path.join(self.dir.name, 'header')
+        out = gguf.Writer(path)
+        out.add('general.architecture', gguf.STRING, 'llama')
+        out.add('llama.block_count', gguf.U32, 2)
+        out.add('llama.embedding_length', gguf.U32, 256)
+        out.add('llama.odd', gguf.F32, 0.25)
+        out.add('tokenizer.ggml.tokens', gguf.ARRAY,
+                (gguf.STRING, ['a']))
+        for name, dims, kind in tensors:
+            out.add_tensor(name, dims, gguf.TYPE_ID[kind], None)
+        with open(path, 'wb') as f:
+            f.write(out._header())
+        return path
+
+    def make(self, tensors, *args):
+        done = run('make-random-like', self.header(tensors), self.out, *args)
+        self.assertEqual(done.returncode, 0, done.stdout + done.stderr)
+        return gguf.Reader(self.out)
+
+    def test_keys_and_tensors_are_those_of_the_header(self):
+        tensors = [('token_embd.weight', [256, 400], 'Q8_0'),
+                   ('blk.0.attn_norm.weight', [256], 'F32'),
+                   ('blk.0.attn_q.bias', [64], 'F32'),
+                   ('blk.1.ffn_gate_inp.weight', [256, 8], 'F32')]
+        model = self.make(tensors)
+        self.assertEqual([(t.name, t.dims, t.type_name)
+                          for t in model.tensors], tensors)
+        self.assertEqual(model.get('llama.odd'), 0.25)
+        self.assertEqual(len(RandomModel.strings(
+            model, 'tokenizer.ggml.tokens')), 400)
+
+    def test_weights_of_every_type_are_centred_and_scaled(self):
+        tensors = [('token_embd.weight', [256, 400], 'F16')]
+        tensors += [(f'blk.{i}.attn_q.weight', [512, 2048], kind)
+                    for i, kind in enumerate(self.KINDS)]
+        model = self.make(tensors)
+        for t in model.tensors[1:]:
+            w = gguf.dequantise(model.data(t), t.type) * np.sqrt(512)
+            self.assertLess(abs(w.mean()), 0.01, t.type_name)
+            self.assertLess(abs(w.std() - 1), 0.02, t.type_name)
+
+    def test_a_header_without_a_vocabulary_is_refused(self):
+        header = self.header([('blk.0.attn_q.weight', [256, 8], 'F32')])
+        done = run('make-random-like', header, self.out)
+        self.assertIn('no token_embd.weight', done.stderr)
+        self.assertFalse(os.path.exists(self.out))
+
+    def test_a_header_that_is_none_is_refused(self):
+        with open(self.out, 'wb') as f:
+            f.write(b'GGUF' + bytes(400))
+        done = run('make-random-like', self.out, self.out + '2')
+        self.assertEqual(done.returncode, 1)
+        self.assertIn('penstock: ', done.stderr)
 
 
 class RandomModel(InTempDir):
