@@ -127,8 +127,8 @@ PST_K_INLINE float32x4_t exp_part(float *x, float max, uint32_t nr)
 	return load_part(x, nr);
 }
 
-/* x = e^(x - max x); returns the sum, with that of @sink if there is one. */
-PST_K_INLINE float exp_row(float *x, uint32_t n, const float *sink)
+/* x = e^(x - max x); returns the sum. */
+PST_K_INLINE float exp_row(float *x, uint32_t n)
 {
 	float32x4_t high = vdupq_n_f32(-__builtin_inff());
 	float32x4_t sum = vdupq_n_f32(0);
@@ -144,10 +144,7 @@ PST_K_INLINE float exp_row(float *x, uint32_t n, const float *sink)
 		sum = vaddq_f32(sum, exp_part(x + i, max, 4));
 	if (i < n)
 		sum = vaddq_f32(sum, exp_part(x + i, max, n - i));
-	if (!sink)
-		return vaddvq_f32(sum);
-	return vaddvq_f32(sum) +
-	       vgetq_lane_f32(exp4(vdupq_n_f32(*sink - max)), 0);
+	return vaddvq_f32(sum);
 }
 
 #endif

@@ -103,7 +103,7 @@ static void pst_k_axpy_neon(float *y, float a, const float *x, uint32_t n)
 
 static void pst_k_softmax_neon(float *x, uint32_t n)
 {
-	float inv = 1.0f / exp_row(x, n, NULL);
+	float inv = 1.0f / exp_row(x, n);
 	uint32_t i;
 
 	for (i = 0; i + 4 <= n; i += 4)

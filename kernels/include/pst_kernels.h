@@ -101,33 +101,65 @@ struct pst_kmul {
 	float *scratch;
 };
 
+/* Positions that attention takes at a time: n * this and those that follow. */
+#define PST_K_ATTN_TILE 64
+/* Scratch of a query. */
+#define PST_K_ATTN_QUERY_BYTES 384
+
 /**
- * struct pst_kattn - one query head against the keys and values of one KV head
+ * struct pst_kattn_query - one head of one token
  * @q: [hd_k], 64-byte alignment not promised
- * @k: key of position s starts at k + s * k_stride_bytes
- * @v: value of position s starts at v + s * v_stride_bytes
- * @nr_kv: positions to attend to, >= 1
+ * @out: [hd_v], sum over s of softmax(scale * q.k_s) * v_s; no part of what
+ *	is read
+ * @sink: one more logit of the softmax, with a value of zero; NULL for none
+ * @scale: multiplies q.k before the softmax
+ * @from, @to: it attends to positions from..to - 1, at least one
+ */
+struct pst_kattn_query {
+	const float *q;
+	float *out;
+	const float *sink;
+	float scale;
+	uint32_t from;
+	uint32_t to;
+};
+
+/**
+ * struct pst_kattn - queries against the keys and values of one KV head
+ * @query: [nr]
+ * @k: key of position @first; that of s is (s - first) * k_stride_bytes further
+ * @v: value of position @first, likewise
+ * @first: no query's @from is less
  * @hd_k: length of a key
  * @hd_v: length of a value
- * @scale: multiplies q.k before the softmax
- * @scores: [nr_kv] scratch
- * @out: [hd_v], sum over s of softmax(scale * q.k_s) * v_s
- * @sink: one more logit of the softmax, with a value of zero; NULL for none
+ * @scratch: pst_kattn_scratch_bytes(), 64-byte aligned
+ *
+ * Faster the more queries share keys.  The result of a query depends on it and
+ * on its positions, their numbers included: not on the other queries, nor on
+ * @first.
  */
 struct pst_kattn {
-	const float *q;
+	const struct pst_kattn_query *query;
+	uint32_t nr;
 	const void *k;
 	const void *v;
 	size_t k_stride_bytes;
 	size_t v_stride_bytes;
-	uint32_t nr_kv;
+	uint32_t first;
 	uint32_t hd_k;
 	uint32_t hd_v;
-	float scale;
-	float *scores;
-	float *out;
-	const float *sink;
+	void *scratch;
 };
+
+/** pst_kattn_scratch_bytes() - for calls of at most @nr queries */
+static inline size_t pst_kattn_scratch_bytes(uint32_t hd_k, uint32_t hd_v,
+					     uint32_t nr)
+{
+	size_t wide = ((size_t)hd_v + 63) / 64 * 64 + hd_k;
+
+	return wide * PST_K_ATTN_TILE * sizeof(float) +
+	       (size_t)nr * PST_K_ATTN_QUERY_BYTES;
+}
 
 /**
  * struct pst_kdelta - the gated delta rule: one head, tokens in order
@@ -223,8 +255,8 @@ struct pst_ktype_ops {
  *	cs[2i + 1] = sin
  * @rope_neox: rotates pairs (i, i + n_rot / 2), the same cs
  * @f32_to_f16: round to nearest even, y unaligned
- * @attn_f32: attention over F32 keys and values
- * @attn_f16: attention over F16 keys and values
+ * @attn_f32: attention to F32 keys and values
+ * @attn_f16: attention to F16 keys and values
  * @delta: the gated delta rule
  * @conv: a short convolution
  */

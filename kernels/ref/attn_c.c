@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: MIT
 /*
- * Attention of one query head over stored keys and values, float or half.
- * Scores and sums are taken in double.  No alignment is asked of keys and
- * values.
+ * Attention of queries over stored keys and values, float or half.  Each query
+ * by itself; scores and sums are taken in double.  No alignment is asked of
+ * keys and values.
  */
 #include <math.h>
 
@@ -20,43 +20,50 @@ static float load_f16(const uint8_t *p, uint32_t i)
 	return pst_k_load_f16(p + 2 * (size_t)i);
 }
 
-static float score(const struct pst_kattn *a, const uint8_t *key, load_fn load)
+static double score(const struct pst_kattn *a, const struct pst_kattn_query *q,
+		    uint32_t s, load_fn load)
 {
+	const uint8_t *key = a->k;
 	double sum = 0;
 	uint32_t i;
 
+	key += (size_t)(s - a->first) * a->k_stride_bytes;
 	for (i = 0; i < a->hd_k; i++)
-		sum += (double)a->q[i] * (double)load(key, i);
-	return (float)(sum * (double)a->scale);
+		sum += (double)q->q[i] * (double)load(key, i);
+	return sum * (double)q->scale;
+}
+
+static void attend_one(const struct pst_kattn *a,
+		       const struct pst_kattn_query *q, load_fn load)
+{
+	double *acc = a->scratch, total = 0;
+	double max = q->sink ? (double)*q->sink : -INFINITY;
+	uint32_t s, i;
+
+	for (s = q->from; s < q->to; s++)
+		max = fmax(max, score(a, q, s, load));
+	if (q->sink)
+		total = exp((double)*q->sink - max);
+	memset(acc, 0, a->hd_v * sizeof(*acc));
+	for (s = q->from; s < q->to; s++) {
+		const uint8_t *v = a->v;
+		double e = exp(score(a, q, s, load) - max);
+
+		v += (size_t)(s - a->first) * a->v_stride_bytes;
+		total += e;
+		for (i = 0; i < a->hd_v; i++)
+			acc[i] += e * (double)load(v, i);
+	}
+	for (i = 0; i < a->hd_v; i++)
+		q->out[i] = (float)(acc[i] / total);
 }
 
 static void attend(const struct pst_kattn *a, load_fn load)
 {
-	const uint8_t *k = a->k, *v = a->v;
-	float max = -INFINITY;
-	double total = 0;
-	uint32_t s, i;
+	uint32_t i;
 
-	for (s = 0; s < a->nr_kv; s++) {
-		a->scores[s] = score(a, k + s * a->k_stride_bytes, load);
-		max = a->scores[s] > max ? a->scores[s] : max;
-	}
-	for (s = 0; s < a->nr_kv; s++) {
-		double e = exp((double)a->scores[s] - (double)max);
-
-		a->scores[s] = (float)e;
-		total += e;
-	}
-	if (a->sink)
-		total += exp((double)*a->sink - (double)max);
-	for (i = 0; i < a->hd_v; i++) {
-		double sum = 0;
-
-		for (s = 0; s < a->nr_kv; s++)
-			sum += (double)a->scores[s] *
-			       (double)load(v + s * a->v_stride_bytes, i);
-		a->out[i] = (float)(sum / total);
-	}
+	for (i = 0; i < a->nr; i++)
+		attend_one(a, &a->query[i], load);
 }
 
 static void pst_k_attn_f32_c(const struct pst_kattn *a)

@@ -1,135 +1,120 @@
 // SPDX-License-Identifier: MIT
 /*
- * Attention of one query head, AVX2, keys and values float or half.  No
- * alignment; nothing past a key or a value is read.  Products are fused and
- * scores summed in 8 partial sums.
+ * Attention, AVX2; see pst_attn_tmpl.h.  No alignment; nothing past a key or a
+ * value is read.
  */
 #include "avx2_util.h"
 #include "x86_priv.h"
 
-enum {
-	NR_KEYS = 4,
-	NR_CHUNKS = 8
-};
+#define LANES 8
+#define VECS  2
 
-/* How one element type is read: 8 values, or one. */
-struct fmt {
-	__m256 (*load8)(const uint8_t *p, uint32_t i);
-	float (*load1)(const uint8_t *p, uint32_t i);
-};
+typedef __m256 vec;
 
-PST_K_INLINE __m256 load8_f32(const uint8_t *p, uint32_t i)
+PST_K_INLINE vec vload(const float *p)
 {
-	return _mm256_loadu_ps((const float *)(p + 4 * (size_t)i));
+	return _mm256_loadu_ps(p);
 }
 
-PST_K_INLINE float load1_f32(const uint8_t *p, uint32_t i)
+PST_K_INLINE vec vload_part(const float *p, uint32_t nr)
 {
-	return pst_k_bits_f32(pst_k_load_u32(p + 4 * (size_t)i));
+	return _mm256_maskload_ps(p, first_lanes(nr));
 }
 
-PST_K_INLINE float load1_f16(const uint8_t *p, uint32_t i)
+PST_K_INLINE void vstore(float *p, vec v)
 {
-	return load_f16(p + 2 * (size_t)i);
+	_mm256_storeu_ps(p, v);
 }
 
-static const struct fmt fmt_f32 = { load8_f32, load1_f32 };
-static const struct fmt fmt_f16 = { load8_f16, load1_f16 };
-
-/* Scores of @nr positions from @s: that many sums run side by side. */
-PST_K_INLINE void score(const struct pst_kattn *a, uint32_t s, int nr,
-			const struct fmt *f)
+PST_K_INLINE void vstore_part(float *p, vec v, uint32_t nr)
 {
-	const uint8_t *key[NR_KEYS];
-	__m256 acc[NR_KEYS];
-	float rest[NR_KEYS];
-	uint32_t c;
-	int j;
+	_mm256_maskstore_ps(p, first_lanes(nr), v);
+}
 
+PST_K_INLINE vec vset(float f)
+{
+	return _mm256_set1_ps(f);
+}
+
+PST_K_INLINE vec vmul(vec a, vec b)
+{
+	return _mm256_mul_ps(a, b);
+}
+
+PST_K_INLINE vec vsub(vec a, vec b)
+{
+	return _mm256_sub_ps(a, b);
+}
+
+PST_K_INLINE vec vadd(vec a, vec b)
+{
+	return _mm256_add_ps(a, b);
+}
+
+PST_K_INLINE vec vmax(vec a, vec b)
+{
+	return _mm256_max_ps(a, b);
+}
+
+PST_K_INLINE vec vfma(vec a, vec b, vec c)
+{
+	return _mm256_fmadd_ps(a, b, c);
+}
+
+PST_K_INLINE vec vexp(vec v)
+{
+	return exp8(v);
+}
+
+PST_K_INLINE float vsum(vec v)
+{
+	return sum8(v);
+}
+
+PST_K_INLINE float vtop(vec v)
+{
+	return max8(v);
+}
+
+/* Within each half of four vectors: 4 x 4 turned. */
+PST_K_INLINE void turn_halves(vec *v)
+{
+	__m256d ab_lo = _mm256_castps_pd(_mm256_unpacklo_ps(v[0], v[1]));
+	__m256d ab_hi = _mm256_castps_pd(_mm256_unpackhi_ps(v[0], v[1]));
+	__m256d cd_lo = _mm256_castps_pd(_mm256_unpacklo_ps(v[2], v[3]));
+	__m256d cd_hi = _mm256_castps_pd(_mm256_unpackhi_ps(v[2], v[3]));
+
+	v[0] = _mm256_castpd_ps(_mm256_unpacklo_pd(ab_lo, cd_lo));
+	v[1] = _mm256_castpd_ps(_mm256_unpackhi_pd(ab_lo, cd_lo));
+	v[2] = _mm256_castpd_ps(_mm256_unpacklo_pd(ab_hi, cd_hi));
+	v[3] = _mm256_castpd_ps(_mm256_unpackhi_pd(ab_hi, cd_hi));
+}
+
+PST_K_INLINE void vturn(vec *v)
+{
+	int i;
+
+	turn_halves(v);
+	turn_halves(v + 4);
 #pragma GCC unroll 4
-	for (j = 0; j < nr; j++) {
-		key[j] = (const uint8_t *)a->k +
-			 (s + (size_t)j) * a->k_stride_bytes;
-		acc[j] = _mm256_setzero_ps();
-		rest[j] = 0;
-	}
-	for (c = 0; c + 8 <= a->hd_k; c += 8) {
-		__m256 q = _mm256_loadu_ps(a->q + c);
+	for (i = 0; i < 4; i++) {
+		vec a = v[i], b = v[i + 4];
 
-#pragma GCC unroll 4
-		for (j = 0; j < nr; j++)
-			acc[j] =
-				_mm256_fmadd_ps(q, f->load8(key[j], c), acc[j]);
-	}
-	for (; c < a->hd_k; c++)
-#pragma GCC unroll 4
-		for (j = 0; j < nr; j++)
-			rest[j] += a->q[c] * f->load1(key[j], c);
-#pragma GCC unroll 4
-	for (j = 0; j < nr; j++)
-		a->scores[s + (uint32_t)j] =
-			(sum8(acc[j]) + rest[j]) * a->scale;
-}
-
-/* @nr times 8 values of the output from @c */
-PST_K_INLINE void values(const struct pst_kattn *a, uint32_t c, int nr,
-			 float inv, const struct fmt *f)
-{
-	const uint8_t *v = a->v;
-	__m256 acc[NR_CHUNKS];
-	uint32_t s;
-	int j;
-
-#pragma GCC unroll 8
-	for (j = 0; j < nr; j++)
-		acc[j] = _mm256_setzero_ps();
-	for (s = 0; s < a->nr_kv; s++, v += a->v_stride_bytes) {
-		__m256 p = _mm256_set1_ps(a->scores[s]);
-
-#pragma GCC unroll 8
-		for (j = 0; j < nr; j++)
-			acc[j] = _mm256_fmadd_ps(
-				p, f->load8(v, c + 8 * (uint32_t)j), acc[j]);
-	}
-#pragma GCC unroll 8
-	for (j = 0; j < nr; j++)
-		_mm256_storeu_ps(a->out + c + 8 * j,
-				 _mm256_mul_ps(acc[j], _mm256_set1_ps(inv)));
-}
-
-PST_K_INLINE void attend(const struct pst_kattn *a, const struct fmt *f)
-{
-	const uint8_t *v = a->v;
-	uint32_t s = 0, c = 0;
-	float inv;
-
-	for (; s + NR_KEYS <= a->nr_kv; s += NR_KEYS)
-		score(a, s, NR_KEYS, f);
-	for (; s < a->nr_kv; s++)
-		score(a, s, 1, f);
-	inv = 1.0f / exp_row8(a->scores, a->nr_kv, a->sink);
-	for (; c + 8 * NR_CHUNKS <= a->hd_v; c += 8 * NR_CHUNKS)
-		values(a, c, NR_CHUNKS, inv, f);
-	for (; c + 8 <= a->hd_v; c += 8)
-		values(a, c, 1, inv, f);
-	for (; c < a->hd_v; c++) {
-		float sum = 0;
-
-		for (s = 0; s < a->nr_kv; s++)
-			sum += a->scores[s] *
-			       f->load1(v + s * a->v_stride_bytes, c);
-		a->out[c] = sum * inv;
+		v[i] = _mm256_permute2f128_ps(a, b, 0x20);
+		v[i + 4] = _mm256_permute2f128_ps(a, b, 0x31);
 	}
 }
+
+#include "pst_attn_tmpl.h"
 
 static void pst_k_attn_f32_avx2(const struct pst_kattn *a)
 {
-	attend(a, &fmt_f32);
+	attend(a, load_row_f32);
 }
 
 static void pst_k_attn_f16_avx2(const struct pst_kattn *a)
 {
-	attend(a, &fmt_f16);
+	attend(a, load_row_f16);
 }
 
 void pst_k_fill_attn_avx2(struct pst_kernels *k)

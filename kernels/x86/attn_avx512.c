@@ -1,112 +1,153 @@
 // SPDX-License-Identifier: MIT
 /*
- * Attention of one query head, AVX-512, keys and values float or half.  No
- * alignment; lanes past a key or a value are masked, not read.  Products are
- * fused and scores summed in 16 partial sums.
+ * Attention, AVX-512; see pst_attn_tmpl.h.  No alignment; lanes past a key or
+ * a value are masked, not read.
  */
 #include "avx512_util.h"
 #include "x86_priv.h"
 
-enum {
-	NR_KEYS = 4,
-	NR_CHUNKS = 8
-};
+#define LANES 16
+#define VECS  4
 
-/* Values i..i + 15 of a key or value, those of the lanes in @k. */
-typedef __m512 (*load_fn)(const uint8_t *p, uint32_t i, __mmask16 k);
+typedef __m512 vec;
 
-PST_K_INLINE __m512 load_f32(const uint8_t *p, uint32_t i, __mmask16 k)
+PST_K_INLINE vec vload(const float *p)
 {
-	return _mm512_maskz_loadu_ps(k, p + 4 * (size_t)i);
+	return _mm512_loadu_ps(p);
 }
 
-PST_K_INLINE __m512 load_half(const uint8_t *p, uint32_t i, __mmask16 k)
+PST_K_INLINE vec vload_part(const float *p, uint32_t nr)
 {
-	return _mm512_cvtph_ps(_mm256_maskz_loadu_epi16(k, p + 2 * (size_t)i));
+	return _mm512_maskz_loadu_ps(first_lanes(nr), p);
 }
 
-/* Scores of @nr positions from @s: that many sums run side by side. */
-PST_K_INLINE void score(const struct pst_kattn *a, uint32_t s, int nr,
-			load_fn load)
+PST_K_INLINE void vstore(float *p, vec v)
 {
-	const uint8_t *key = (const uint8_t *)a->k + s * a->k_stride_bytes;
-	__m512 acc[NR_KEYS];
-	uint32_t c;
-	int j;
+	_mm512_storeu_ps(p, v);
+}
+
+PST_K_INLINE void vstore_part(float *p, vec v, uint32_t nr)
+{
+	_mm512_mask_storeu_ps(p, first_lanes(nr), v);
+}
+
+PST_K_INLINE vec vset(float f)
+{
+	return _mm512_set1_ps(f);
+}
+
+PST_K_INLINE vec vmul(vec a, vec b)
+{
+	return _mm512_mul_ps(a, b);
+}
+
+PST_K_INLINE vec vsub(vec a, vec b)
+{
+	return _mm512_sub_ps(a, b);
+}
+
+PST_K_INLINE vec vadd(vec a, vec b)
+{
+	return _mm512_add_ps(a, b);
+}
+
+PST_K_INLINE vec vmax(vec a, vec b)
+{
+	return _mm512_max_ps(a, b);
+}
+
+PST_K_INLINE vec vfma(vec a, vec b, vec c)
+{
+	return _mm512_fmadd_ps(a, b, c);
+}
+
+PST_K_INLINE vec vexp(vec v)
+{
+	return exp512(v);
+}
+
+PST_K_INLINE float vsum(vec v)
+{
+	return _mm512_reduce_add_ps(v);
+}
+
+PST_K_INLINE float vtop(vec v)
+{
+	return _mm512_reduce_max_ps(v);
+}
+
+/* Quarters of @a, @b, @c, @d: the @i-th ones, in order. */
+PST_K_INLINE vec quarters(vec a, vec b, vec c, vec d, const int i)
+{
+	vec ab = i & 1 ? _mm512_shuffle_f32x4(a, b, 0xdd)
+		       : _mm512_shuffle_f32x4(a, b, 0x88);
+	vec cd = i & 1 ? _mm512_shuffle_f32x4(c, d, 0xdd)
+		       : _mm512_shuffle_f32x4(c, d, 0x88);
+
+	return i & 2 ? _mm512_shuffle_f32x4(ab, cd, 0xdd)
+		     : _mm512_shuffle_f32x4(ab, cd, 0x88);
+}
+
+/* Within each quarter of four vectors: 4 x 4 turned. */
+PST_K_INLINE void turn_quarters(vec *v)
+{
+	__m512d ab_lo = _mm512_castps_pd(_mm512_unpacklo_ps(v[0], v[1]));
+	__m512d ab_hi = _mm512_castps_pd(_mm512_unpackhi_ps(v[0], v[1]));
+	__m512d cd_lo = _mm512_castps_pd(_mm512_unpacklo_ps(v[2], v[3]));
+	__m512d cd_hi = _mm512_castps_pd(_mm512_unpackhi_ps(v[2], v[3]));
+
+	v[0] = _mm512_castpd_ps(_mm512_unpacklo_pd(ab_lo, cd_lo));
+	v[1] = _mm512_castpd_ps(_mm512_unpackhi_pd(ab_lo, cd_lo));
+	v[2] = _mm512_castpd_ps(_mm512_unpacklo_pd(ab_hi, cd_hi));
+	v[3] = _mm512_castpd_ps(_mm512_unpackhi_pd(ab_hi, cd_hi));
+}
+
+PST_K_INLINE void vturn(vec *v)
+{
+	int i;
 
 #pragma GCC unroll 4
-	for (j = 0; j < nr; j++)
-		acc[j] = _mm512_setzero_ps();
-	for (c = 0; c < a->hd_k; c += 16) {
-		__mmask16 k = first_lanes(a->hd_k - c);
-		__m512 q = _mm512_maskz_loadu_ps(k, a->q + c);
-
+	for (i = 0; i < 16; i += 4)
+		turn_quarters(v + i);
 #pragma GCC unroll 4
-		for (j = 0; j < nr; j++)
-			acc[j] = _mm512_fmadd_ps(
-				q,
-				load(key + (size_t)j * a->k_stride_bytes, c, k),
-				acc[j]);
+	for (i = 0; i < 4; i++) {
+		vec a = v[i], b = v[i + 4], c = v[i + 8], d = v[i + 12];
+
+		v[i] = quarters(a, b, c, d, 0);
+		v[i + 4] = quarters(a, b, c, d, 1);
+		v[i + 8] = quarters(a, b, c, d, 2);
+		v[i + 12] = quarters(a, b, c, d, 3);
 	}
-#pragma GCC unroll 4
-	for (j = 0; j < nr; j++)
-		a->scores[s + (uint32_t)j] =
-			_mm512_reduce_add_ps(acc[j]) * a->scale;
 }
 
-/* @nr times 16 values of the output from @c; the last has the lanes in @k. */
-PST_K_INLINE void values(const struct pst_kattn *a, uint32_t c, int nr,
-			 __mmask16 k, float inv, load_fn load)
+#include "pst_attn_tmpl.h"
+
+PST_K_INLINE vec row_f32(const uint8_t *row, uint32_t i, uint32_t nr)
 {
-	const uint8_t *v = a->v;
-	__m512 acc[NR_CHUNKS];
-	uint32_t s;
-	int j;
+	const uint8_t *p = row + 4 * (size_t)i;
 
-#pragma GCC unroll 8
-	for (j = 0; j < nr; j++)
-		acc[j] = _mm512_setzero_ps();
-	for (s = 0; s < a->nr_kv; s++, v += a->v_stride_bytes) {
-		__m512 p = _mm512_set1_ps(a->scores[s]);
-
-#pragma GCC unroll 8
-		for (j = 0; j < nr; j++)
-			acc[j] = _mm512_fmadd_ps(
-				p, load(v, c + 16 * (uint32_t)j, k), acc[j]);
-	}
-#pragma GCC unroll 8
-	for (j = 0; j < nr; j++)
-		_mm512_mask_storeu_ps(a->out + c + 16 * j, k,
-				      _mm512_mul_ps(acc[j],
-						    _mm512_set1_ps(inv)));
+	if (nr == LANES)
+		return _mm512_loadu_ps(p);
+	return _mm512_maskz_loadu_ps(first_lanes(nr), p);
 }
 
-PST_K_INLINE void attend(const struct pst_kattn *a, load_fn load)
+PST_K_INLINE vec row_f16(const uint8_t *row, uint32_t i, uint32_t nr)
 {
-	uint32_t s = 0, c = 0;
-	float inv;
+	const uint8_t *p = row + 2 * (size_t)i;
 
-	for (; s + NR_KEYS <= a->nr_kv; s += NR_KEYS)
-		score(a, s, NR_KEYS, load);
-	for (; s < a->nr_kv; s++)
-		score(a, s, 1, load);
-	inv = 1.0f / exp_row512(a->scores, a->nr_kv, a->sink);
-	for (; c + 16 * NR_CHUNKS <= a->hd_v; c += 16 * NR_CHUNKS)
-		values(a, c, NR_CHUNKS, 0xffff, inv, load);
-	for (; c + 64 <= a->hd_v; c += 64)
-		values(a, c, 4, 0xffff, inv, load);
-	for (; c < a->hd_v; c += 16)
-		values(a, c, 1, first_lanes(a->hd_v - c), inv, load);
+	if (nr == LANES)
+		return _mm512_cvtph_ps(_mm256_loadu_si256((const __m256i *)p));
+	return _mm512_cvtph_ps(_mm256_maskz_loadu_epi16(first_lanes(nr), p));
 }
 
 static void pst_k_attn_f32_avx512(const struct pst_kattn *a)
 {
-	attend(a, load_f32);
+	attend(a, row_f32);
 }
 
 static void pst_k_attn_f16_avx512(const struct pst_kattn *a)
 {
-	attend(a, load_half);
+	attend(a, row_f16);
 }
 
 void pst_k_fill_attn_avx512(struct pst_kernels *k)

@@ -41,6 +41,44 @@ PST_K_INLINE __m256i first_lanes(uint32_t left)
 				  _mm256_set_epi32(7, 6, 5, 4, 3, 2, 1, 0));
 }
 
+/*
+ * Values i..i + 7 of a row, of which the first @nr are there; zero behind.
+ * AVX2 cannot mask 16-bit lanes: the end of a row is copied.
+ */
+PST_K_INLINE __m256 load_row_f32(const uint8_t *row, uint32_t i, uint32_t nr)
+{
+	const float *p = (const float *)(row + 4 * (size_t)i);
+
+	if (nr == 8)
+		return _mm256_loadu_ps(p);
+	return _mm256_maskload_ps(p, first_lanes(nr));
+}
+
+PST_K_INLINE __m128i load_part16(const uint8_t *p, uint32_t nr)
+{
+	uint16_t part[8] = { 0 };
+
+	memcpy(part, p, 2 * nr);
+	return _mm_loadu_si128((const __m128i *)part);
+}
+
+PST_K_INLINE __m256 load_row_f16(const uint8_t *row, uint32_t i, uint32_t nr)
+{
+	if (nr == 8)
+		return load8_f16(row, i);
+	return _mm256_cvtph_ps(load_part16(row + 2 * (size_t)i, nr));
+}
+
+PST_K_INLINE __m256 load_row_bf16(const uint8_t *row, uint32_t i, uint32_t nr)
+{
+	__m256i v;
+
+	if (nr == 8)
+		return load8_bf16(row, i);
+	v = _mm256_cvtepu16_epi32(load_part16(row + 2 * (size_t)i, nr));
+	return _mm256_castsi256_ps(_mm256_slli_epi32(v, 16));
+}
+
 PST_K_INLINE float sum8(__m256 v)
 {
 	__m128 s = _mm_add_ps(_mm256_castps256_ps128(v),
@@ -102,8 +140,8 @@ PST_K_INLINE __m256 exp8(__m256 x)
 	return _mm256_mul_ps(p, pow2_8(_mm256_sub_epi32(whole, half)));
 }
 
-/* x = e^(x - max x); returns the sum, with that of @sink if there is one. */
-PST_K_INLINE float exp_row8(float *x, uint32_t n, const float *sink)
+/* x = e^(x - max x); returns the sum. */
+PST_K_INLINE float exp_row8(float *x, uint32_t n)
 {
 	const __m256 low = _mm256_set1_ps(-__builtin_inff());
 	__m256 max = low, sum = _mm256_setzero_ps();
@@ -126,13 +164,6 @@ PST_K_INLINE float exp_row8(float *x, uint32_t n, const float *sink)
 				    _mm256_and_ps(e, _mm256_castsi256_ps(k)));
 		_mm256_maskstore_ps(x + i, k, e);
 	}
-	if (sink)
-		sum = _mm256_add_ps(
-			sum,
-			_mm256_blend_ps(
-				_mm256_setzero_ps(),
-				exp8(_mm256_sub_ps(_mm256_set1_ps(*sink), max)),
-				1));
 	return sum8(sum);
 }
 

@@ -55,8 +55,8 @@ PST_K_INLINE __m512 exp512(__m512 x)
 	return _mm512_scalef_ps(p, n);
 }
 
-/* x = e^(x - max x); returns the sum, with that of @sink if there is one. */
-PST_K_INLINE float exp_row512(float *x, uint32_t n, const float *sink)
+/* x = e^(x - max x); returns the sum. */
+PST_K_INLINE float exp_row512(float *x, uint32_t n)
 {
 	__m512 max = _mm512_set1_ps(-__builtin_inff());
 	__m512 sum = _mm512_setzero_ps();
@@ -77,10 +77,6 @@ PST_K_INLINE float exp_row512(float *x, uint32_t n, const float *sink)
 		sum = _mm512_mask_add_ps(sum, k, sum, e);
 		_mm512_mask_storeu_ps(x + i, k, e);
 	}
-	if (sink)
-		sum = _mm512_mask_add_ps(
-			sum, 1, sum,
-			exp512(_mm512_sub_ps(_mm512_set1_ps(*sink), max)));
 	return _mm512_reduce_add_ps(sum);
 }
 

@@ -16,41 +16,6 @@ enum {
 /* Values i..i + 7 of a row, of which the first @nr are there. */
 typedef __m256 (*load_fn)(const uint8_t *row, uint32_t i, uint32_t nr);
 
-PST_K_INLINE __m256 load_row_f32(const uint8_t *row, uint32_t i, uint32_t nr)
-{
-	const float *p = (const float *)(row + 4 * (size_t)i);
-
-	if (nr == 8)
-		return _mm256_loadu_ps(p);
-	return _mm256_maskload_ps(p, first_lanes(nr));
-}
-
-/* AVX2 cannot mask 16-bit lanes: the end of a row is copied. */
-PST_K_INLINE __m128i load_part16(const uint8_t *p, uint32_t nr)
-{
-	uint16_t part[8] = { 0 };
-
-	memcpy(part, p, 2 * nr);
-	return _mm_loadu_si128((const __m128i *)part);
-}
-
-PST_K_INLINE __m256 load_row_f16(const uint8_t *row, uint32_t i, uint32_t nr)
-{
-	if (nr == 8)
-		return load8_f16(row, i);
-	return _mm256_cvtph_ps(load_part16(row + 2 * (size_t)i, nr));
-}
-
-PST_K_INLINE __m256 load_row_bf16(const uint8_t *row, uint32_t i, uint32_t nr)
-{
-	__m256i v;
-
-	if (nr == 8)
-		return load8_bf16(row, i);
-	v = _mm256_cvtepu16_epi32(load_part16(row + 2 * (size_t)i, nr));
-	return _mm256_castsi256_ps(_mm256_slli_epi32(v, 16));
-}
-
 /* One element type: how it is read, and its bytes. */
 struct fmt {
 	load_fn load;

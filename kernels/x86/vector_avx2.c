@@ -118,7 +118,7 @@ static void pst_k_axpy_avx2(float *y, float a, const float *x, uint32_t n)
 
 static void pst_k_softmax_avx2(float *x, uint32_t n)
 {
-	__m256 inv = _mm256_set1_ps(1.0f / exp_row8(x, n, NULL));
+	__m256 inv = _mm256_set1_ps(1.0f / exp_row8(x, n));
 	uint32_t i;
 
 	for (i = 0; i < n; i += 8) {

@@ -118,7 +118,7 @@ static void pst_k_axpy_avx512(float *y, float a, const float *x, uint32_t n)
 
 static void pst_k_softmax_avx512(float *x, uint32_t n)
 {
-	__m512 inv = _mm512_set1_ps(1.0f / exp_row512(x, n, NULL));
+	__m512 inv = _mm512_set1_ps(1.0f / exp_row512(x, n));
 	uint32_t i;
 
 	for (i = 0; i < n; i += 16) {

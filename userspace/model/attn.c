@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT
 /*
  * What the kinds of attention share: rotation of a head, a row into the cache,
- * one query over rows of the cache, and the matrix behind it all.  Knows neither
+ * queries over rows of the cache, and the matrix behind it all.  Knows neither
  * heads nor windows.
  */
 #include <string.h>
@@ -27,6 +27,39 @@ void pst_kv_put(const struct pst_fwd *f, const struct pst_kv *kv, uint8_t *row,
 		memcpy(row, src, n * sizeof(*src));
 	else
 		f->k->f32_to_f16((uint16_t *)(void *)row, src, n);
+}
+
+void pst_carve_attn(const struct pst_fwd *f, struct carve *c,
+		    struct attn_work *s, const struct pst_kattn *shape)
+{
+	s->queries_bytes =
+		pst_align_up(shape->nr * sizeof(struct pst_kattn_query), 64);
+	s->worker_bytes =
+		s->queries_bytes +
+		pst_align_up(pst_kattn_scratch_bytes(shape->hd_k, shape->hd_v,
+						     shape->nr),
+			     64);
+	s->base = pst_carve(c, f->n_workers, s->worker_bytes);
+}
+
+uint32_t pst_attn_share(const struct pst_fwd *f, uint32_t nr, uint32_t sets)
+{
+	uint32_t parts = (f->n_workers + sets - 1) / sets;
+	uint32_t share = (nr + parts - 1) / parts;
+
+	/* Kernels take four queries at a time. */
+	return PST_MIN((share + 3) / 4 * 4, PST_ATTN_QUERIES);
+}
+
+struct pst_kattn_query *pst_attn_begin(const struct attn_work *s,
+				       uint32_t worker, struct pst_kattn *a)
+{
+	uint8_t *base = s->base + worker * s->worker_bytes;
+	struct pst_kattn_query *query = (struct pst_kattn_query *)(void *)base;
+
+	a->query = query;
+	a->scratch = base + s->queries_bytes;
+	return query;
 }
 
 void pst_attend(const struct pst_fwd *f, const struct pst_kv *kv,

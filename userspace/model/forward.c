@@ -47,6 +47,12 @@ static uint64_t work_bytes(const struct pst_fwd *f)
 	return most;
 }
 
+/* Does some block choose which positions it attends to? */
+static bool chooses(const struct pst_hparams *hp)
+{
+	return hp->mla.index_top_k || hp->packed.index_top_k || hp->runs.top_k;
+}
+
 static void carve_common(struct pst_fwd *f, struct carve *c)
 {
 	const struct pst_hparams *hp = &f->m->hp;
@@ -62,7 +68,7 @@ static void carve_common(struct pst_fwd *f, struct carve *c)
 	if (hp->mla.index_top_k < f->n_ctx) /* else all positions are taken */
 		f->picked =
 			pst_carve(c, b * hp->mla.index_top_k, sizeof(uint32_t));
-	f->scores_stride = pst_align_up(f->n_ctx, 64);
+	f->scores_stride = chooses(hp) ? pst_align_up(f->n_ctx, 64) : 0;
 	f->scores =
 		pst_carve(c, f->n_workers * f->scores_stride, sizeof(float));
 	f->scratch_stride = pst_align_up(f->m->widest + 64, 64);

@@ -128,7 +128,7 @@ struct pst_fwd {
 	struct act x0; /* [n_batch][n_embd]: the embeddings, with n_embd_block */
 	float *cs[PST_ROPES]; /* [n_batch][n_rot] */
 	uint32_t *picked; /* [n_batch][index_top_k], kept between blocks */
-	float *scores; /* [n_workers][n_ctx + pad] */
+	float *scores; /* [n_workers][n_ctx + pad], where rows are chosen */
 	float *scratch; /* [n_workers][scratch_stride] */
 	size_t scratch_stride, scores_stride;
 	uint8_t *work; /* of the half that runs; it lays it out itself */
@@ -240,7 +240,33 @@ void pst_rotate(const struct pst_fwd *f, uint32_t rope,
 void pst_kv_put(const struct pst_fwd *f, const struct pst_kv *kv, uint8_t *row,
 		const float *src, uint32_t n);
 
-/** pst_attend() - one query over rows of the cache */
+/* Queries of a call that share keys, at most: of a tile's cost a part of this
+ * size is for each, and that is where it no longer matters.
+ */
+#define PST_ATTN_QUERIES 64
+
+/* Scratch of attention: for each worker the queries of a call, and the call's. */
+struct attn_work {
+	uint8_t *base;
+	uint64_t queries_bytes, worker_bytes;
+};
+
+/** pst_carve_attn() - for calls of @nr queries at most */
+void pst_carve_attn(const struct pst_fwd *f, struct carve *c,
+		    struct attn_work *s, const struct pst_kattn *shape);
+
+/**
+ * pst_attn_share() - queries of a call
+ * @nr: that share keys
+ * @sets: of as many queries
+ */
+uint32_t pst_attn_share(const struct pst_fwd *f, uint32_t nr, uint32_t sets);
+
+/** pst_attn_begin() - where the queries of @a go; its scratch is set */
+struct pst_kattn_query *pst_attn_begin(const struct attn_work *s,
+				       uint32_t worker, struct pst_kattn *a);
+
+/** pst_attend() - queries over rows of the cache */
 void pst_attend(const struct pst_fwd *f, const struct pst_kv *kv,
 		const struct pst_kattn *a);
 

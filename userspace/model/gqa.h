@@ -23,6 +23,7 @@ struct gqa_work {
 	float *q, *k, *v; /* [n][heads * hd] */
 	float *qg; /* [n][n_head][2 * hd_k]: q, gate; where heads have one */
 	struct act att; /* [n][n_head * hd_v] */
+	struct attn_work attn;
 	struct gqa_runs runs;
 };
 
@@ -35,6 +36,7 @@ struct gqa_job {
 	uint32_t kv_layer; /* where keys and values are */
 	uint32_t pos0; /* position of the batch's first token */
 	uint32_t n; /* tokens of the batch */
+	uint32_t share; /* queries of a call */
 };
 
 /* Positions whose scores are computed together. */
@@ -64,10 +66,13 @@ void pst_gqa_runs_keep(const struct gqa_job *j, uint32_t t);
 /**
  * pst_gqa_runs_narrow() - leave only the chosen runs to attend to
  * @t: token, @kvh: KV head
- * @a: attends to all positions up to the token's own; its keys and values are
- *	replaced when some are left out
+ * @a: with keys and values of all positions, replaced when some are left out
+ * @n_pos: positions up to the token's own
+ *
+ * Return: positions that are left; their numbers begin with 0.
  */
-void pst_gqa_runs_narrow(const struct gqa_job *j, uint32_t t, uint32_t kvh,
-			 uint32_t worker, struct pst_kattn *a);
+uint32_t pst_gqa_runs_narrow(const struct gqa_job *j, uint32_t t, uint32_t kvh,
+			     uint32_t worker, uint32_t n_pos,
+			     struct pst_kattn *a);
 
 #endif

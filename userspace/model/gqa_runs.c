@@ -136,33 +136,34 @@ static const uint32_t *choose(const struct gqa_job *j, const float *q,
 	return picked;
 }
 
-void pst_gqa_runs_narrow(const struct gqa_job *j, uint32_t t, uint32_t kvh,
-			 uint32_t worker, struct pst_kattn *a)
+uint32_t pst_gqa_runs_narrow(const struct gqa_job *j, uint32_t t, uint32_t kvh,
+			     uint32_t worker, uint32_t n_pos,
+			     struct pst_kattn *a)
 {
 	const struct pst_runs_hp *p = &j->f->m->hp.runs;
-	uint32_t n_pos = a->nr_kv, nr_runs = (n_pos - 1) / p->len + 1;
+	uint32_t nr_runs = (n_pos - 1) / p->len + 1, left = 0;
 	uint8_t *k = j->s.runs.rows + worker * j->s.runs.rows_bytes;
 	uint8_t *v = k + most_positions(p) * a->k_stride_bytes;
 	const uint32_t *run;
 
 	if (nr_runs <= p->top_k)
-		return;
+		return n_pos;
 	run = choose(j,
 		     j->s.runs.q + ((size_t)t * j->lh->n_head_kv + kvh) * p->hd,
 		     n_pos, nr_runs, worker);
-	a->nr_kv = 0;
 	for (uint32_t i = 0; i < p->top_k; i++) {
 		uint32_t from = run[i] * p->len;
 		uint32_t nr = PST_MIN(p->len, n_pos - from);
 
-		memcpy(k + a->nr_kv * a->k_stride_bytes,
+		memcpy(k + left * a->k_stride_bytes,
 		       (const uint8_t *)a->k + from * a->k_stride_bytes,
 		       nr * a->k_stride_bytes);
-		memcpy(v + a->nr_kv * a->v_stride_bytes,
+		memcpy(v + left * a->v_stride_bytes,
 		       (const uint8_t *)a->v + from * a->v_stride_bytes,
 		       nr * a->v_stride_bytes);
-		a->nr_kv += nr;
+		left += nr;
 	}
 	a->k = k;
 	a->v = v;
+	return left;
 }

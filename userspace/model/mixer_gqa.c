@@ -97,6 +97,12 @@ static void shape(const struct pst_hparams *hp, uint32_t layer,
 	}
 }
 
+/* Query heads that share a KV head. */
+static uint32_t group_of(const struct pst_layer_hp *lh)
+{
+	return lh->n_head / lh->n_head_kv;
+}
+
 static void lay_out(const struct pst_fwd *f, const struct pst_layer_hp *lh,
 		    struct carve *c, struct gqa_work *s)
 {
@@ -110,6 +116,11 @@ static void lay_out(const struct pst_fwd *f, const struct pst_layer_hp *lh,
 	s->k = pst_carve(c, b * lh->n_head_kv * lh->hd_k, sizeof(float));
 	s->v = pst_carve(c, b * lh->n_head_kv * lh->hd_v, sizeof(float));
 	pst_carve_act(c, &s->att, b, (uint64_t)lh->n_head * lh->hd_v);
+	pst_carve_attn(f, c, &s->attn,
+		       &(struct pst_kattn){
+			       .nr = PST_MAX(group_of(lh), PST_ATTN_QUERIES),
+			       .hd_k = lh->hd_k,
+			       .hd_v = lh->hd_v });
 	if (lh->runs_chosen)
 		pst_gqa_runs_work(f, lh, c, &s->runs);
 }
@@ -244,46 +255,73 @@ static uint32_t first_seen(const struct pst_layer_hp *lh, uint32_t pos)
 	return pos >= lh->window ? pos - lh->window + 1 : 0;
 }
 
-/* What stands behind a head's query. */
-static const float *gate_of(const struct gqa_job *j, uint32_t t, uint32_t head)
+/* What stood behind a query, before they were taken apart. */
+static const float *gate_of(const struct gqa_job *j, const float *q)
 {
-	uint32_t hd = j->lh->hd_k;
-
-	return j->s.qg + ((size_t)t * j->lh->n_head + head) * 2 * hd + hd;
+	return j->s.qg + 2 * (q - j->s.q) + j->lh->hd_k;
 }
 
-/* One token and one KV head with all query heads that share it. */
+/* Query @i of those that share a KV head: they go by token, then by head. */
+static struct pst_kattn_query query_of(const struct gqa_job *j, uint32_t kvh,
+				       uint32_t i)
+{
+	const struct pst_layer_hp *lh = j->lh;
+	uint32_t group = group_of(lh), t = i / group, pos = j->pos0 + t;
+	size_t head = (size_t)kvh * group + i % group;
+
+	return (struct pst_kattn_query){
+		.q = j->s.q + (t * (size_t)lh->n_head + head) * lh->hd_k,
+		.out = j->s.att.f32 + t * j->s.att.stride + head * lh->hd_v,
+		.sink = j->w->sinks ? j->w->sinks + head : NULL,
+		.scale = j->f->m->hp.attn_scale,
+		.from = first_seen(lh, pos),
+		.to = lh->both_ways ? j->pos0 + j->n : pos + 1,
+	};
+}
+
+/* Only the chosen runs, for the queries of one token. */
+static void narrow(const struct gqa_job *j, uint32_t t, uint32_t kvh,
+		   uint32_t worker, struct pst_kattn *a,
+		   struct pst_kattn_query *query)
+{
+	uint32_t n_pos = pst_gqa_runs_narrow(j, t, kvh, worker, query[0].to, a);
+
+	for (uint32_t i = 0; i < a->nr; i++)
+		query[i].to = n_pos;
+}
+
+static uint32_t calls_of(const struct gqa_job *j)
+{
+	return (j->n * group_of(j->lh) + j->share - 1) / j->share;
+}
+
+/* Some queries of one KV head; the last tokens, which see most, come first. */
 static void attend_chunk(void *ctx, uint32_t chunk, uint32_t worker)
 {
 	const struct gqa_job *j = ctx;
 	const struct pst_layer_hp *lh = j->lh;
-	struct pst_fwd *f = j->f;
-	uint32_t t = chunk / lh->n_head_kv, kvh = chunk % lh->n_head_kv;
-	uint32_t group = lh->n_head / lh->n_head_kv;
-	uint32_t pos = j->pos0 + t, from = first_seen(lh, pos);
+	uint32_t kvh = chunk % lh->n_head_kv, group = group_of(lh);
+	uint32_t at = (calls_of(j) - 1 - chunk / lh->n_head_kv) * j->share;
 	struct pst_kattn a = {
+		.nr = PST_MIN(j->share, j->n * group - at),
 		.k_stride_bytes = lh->hd_k * pst_kv_elem(j->kv),
 		.v_stride_bytes = lh->hd_v * pst_kv_elem(j->kv),
+		.first = first_seen(lh, j->pos0 + at / group),
 		.hd_k = lh->hd_k,
 		.hd_v = lh->hd_v,
-		.scale = f->m->hp.attn_scale,
-		.scores = f->scores + worker * f->scores_stride,
 	};
+	struct pst_kattn_query *query = pst_attn_begin(&j->s.attn, worker, &a);
 
-	a.k = pst_kv_at(j->kv, j->kv_layer, PST_KV_K, kvh, from);
-	a.v = pst_kv_at(j->kv, j->kv_layer, PST_KV_V, kvh, from);
-	a.nr_kv = (lh->both_ways ? j->pos0 + j->n - 1 : pos) - from + 1;
+	for (uint32_t i = 0; i < a.nr; i++)
+		query[i] = query_of(j, kvh, at + i);
+	a.k = pst_kv_at(j->kv, j->kv_layer, PST_KV_K, kvh, a.first);
+	a.v = pst_kv_at(j->kv, j->kv_layer, PST_KV_V, kvh, a.first);
 	if (lh->runs_chosen)
-		pst_gqa_runs_narrow(j, t, kvh, worker, &a);
-	for (uint32_t h = kvh * group; h < (kvh + 1) * group; h++) {
-		a.q = j->s.q + ((size_t)t * lh->n_head + h) * lh->hd_k;
-		a.out = j->s.att.f32 + t * j->s.att.stride +
-			(size_t)h * lh->hd_v;
-		a.sink = j->w->sinks ? j->w->sinks + h : NULL;
-		pst_attend(f, j->kv, &a);
-		if (f->m->arch->q_gated)
-			f->k->gate(a.out, gate_of(j, t, h), a.out, lh->hd_v);
-	}
+		narrow(j, at / group, kvh, worker, &a, query);
+	pst_attend(j->f, j->kv, &a);
+	for (uint32_t i = 0; j->f->m->arch->q_gated && i < a.nr; i++)
+		j->f->k->gate(query[i].out, gate_of(j, query[i].q),
+			      query[i].out, lh->hd_v);
 }
 
 static void project_qkv(const struct gqa_job *j, uint32_t n)
@@ -327,7 +365,10 @@ static void run(struct pst_fwd *f, const struct pst_fwd_pass *pass,
 	lay_out(f, j.lh, &c, &j.s);
 	project_qkv(&j, pass->n);
 	pst_pool_run(f->pool, prepare_chunk, &j, pass->n);
-	pst_pool_run(f->pool, attend_chunk, &j, pass->n * j.lh->n_head_kv);
+	j.share = group_of(j.lh);
+	if (!j.lh->runs_chosen)
+		j.share = pst_attn_share(f, pass->n * j.share, j.lh->n_head_kv);
+	pst_pool_run(f->pool, attend_chunk, &j, calls_of(&j) * j.lh->n_head_kv);
 	pst_mixer_out(f, &j.w->wo, &j.s.att, pass->n);
 }
 

@@ -18,8 +18,6 @@
  */
 #define SLICE	     64
 #define SLICE_SPARSE 8
-/* Heads of one chunk: they read the same rows. */
-#define CHUNK_HEADS 4
 
 static void bind_unpack(struct pst_binder *b, struct pst_mla *w)
 {
@@ -106,6 +104,10 @@ static void lay_out(const struct pst_fwd *f, uint32_t layer, struct carve *c,
 	pst_carve_act(c, &s->nope, slice * heads, p->hd_nope);
 	s->query = pst_carve(c, slice * heads * width, sizeof(float));
 	pst_carve_act(c, &s->sum, slice * heads, p->kv_rank);
+	pst_carve_attn(f, c, &s->attn,
+		       &(struct pst_kattn){ .nr = PST_ATTN_QUERIES,
+					    .hd_k = p->kv_rank + p->hd_rope,
+					    .hd_v = p->kv_rank });
 	if (p->index_top_k < f->n_ctx) /* else none is left out */
 		s->rows = pst_carve(c, slice * p->index_top_k * width,
 				    sizeof(float));
@@ -344,49 +346,67 @@ static float scale_at(const struct mla_job *j, uint32_t pos)
 		j->p->temp_scale * logf((float)(pos / j->p->temp_len) + 1.0f));
 }
 
-static uint32_t head_groups(const struct mla_job *j)
+/* Queries of the slice that attend to the same rows: of all tokens, or of one
+ * where each has rows of its own.
+ */
+static uint32_t set_of(const struct mla_job *j)
 {
-	return (j->n_head + CHUNK_HEADS - 1) / CHUNK_HEADS;
+	return j->n_head * (j->p->index_top_k ? 1 : slice_len(j));
 }
 
-/* One token of the slice and a few of its heads. */
+static uint32_t sets_of(const struct mla_job *j)
+{
+	return j->p->index_top_k ? slice_len(j) : 1;
+}
+
+static uint32_t calls_of(const struct mla_job *j)
+{
+	return (set_of(j) + j->share - 1) / j->share;
+}
+
+/* Query @i of the slice, by token, then by head. */
+static struct pst_kattn_query absorbed(const struct mla_job *j, uint32_t i)
+{
+	uint32_t t = i / j->n_head, pos = j->pos0 + j->first + t;
+
+	return (struct pst_kattn_query){
+		.q = query_of(j, t, i % j->n_head),
+		.out = j->s.sum.f32 + i * j->s.sum.stride,
+		.scale = scale_at(j, pos),
+		.to = pst_mla_is_sparse(j->p, pos) ? j->p->index_top_k
+						   : pos + 1,
+	};
+}
+
+/* Some queries of the slice, which attend to the same rows. */
 static void attend_chunk(void *ctx, uint32_t chunk, uint32_t worker)
 {
 	struct mla_job *j = ctx;
 	const struct pst_mla_hp *p = j->p;
-	struct pst_fwd *f = j->f;
-	uint32_t i = chunk / head_groups(j);
-	uint32_t h = chunk % head_groups(j) * CHUNK_HEADS;
-	uint32_t end = PST_MIN(h + CHUNK_HEADS, j->n_head);
-	uint32_t pos = j->pos0 + j->first + i;
+	uint32_t set = chunk / calls_of(j);
+	uint32_t in_set = chunk % calls_of(j) * j->share;
+	uint32_t at = set * set_of(j) + in_set, t = at / j->n_head;
 	size_t bytes = (p->kv_rank + p->hd_rope) * pst_kv_elem(j->kv);
-	bool q8 =
-		pst_needs_q8(f, j->w->wkv_b.data ? &j->w->wkv_b : &j->w->wv_b);
+	bool q8 = pst_needs_q8(j->f,
+			       j->w->wkv_b.data ? &j->w->wkv_b : &j->w->wv_b);
 	struct pst_kattn a = {
+		.nr = PST_MIN(j->share, set_of(j) - in_set),
 		.k = pst_kv_at(j->kv, j->layer, PST_KV_K, 0, 0),
 		.k_stride_bytes = bytes,
 		.v_stride_bytes = bytes,
-		.nr_kv = pos + 1,
 		.hd_k = p->kv_rank + p->hd_rope,
 		.hd_v = p->kv_rank,
-		.scale = scale_at(j, pos),
-		.scores = f->scores + worker * f->scores_stride,
 	};
+	struct pst_kattn_query *query = pst_attn_begin(&j->s.attn, worker, &a);
 
-	if (pst_mla_is_sparse(p, pos)) {
-		a.nr_kv = p->index_top_k;
-		a.k = j->s.rows + (size_t)i * a.nr_kv * bytes;
-	}
+	for (uint32_t i = 0; i < a.nr; i++)
+		query[i] = absorbed(j, at + i);
+	if (pst_mla_is_sparse(p, j->pos0 + j->first + t))
+		a.k = j->s.rows + (size_t)t * p->index_top_k * bytes;
 	a.v = a.k;
-	for (; h < end; h++) {
-		size_t row = (size_t)i * j->n_head + h;
-
-		a.q = query_of(j, i, h);
-		a.out = j->s.sum.f32 + row * j->s.sum.stride;
-		pst_attend(f, j->kv, &a);
-		if (q8)
-			pst_quantize_row(j->f, &j->s.sum, row, p->kv_rank);
-	}
+	pst_attend(j->f, j->kv, &a);
+	for (uint32_t i = 0; q8 && i < a.nr; i++)
+		pst_quantize_row(j->f, &j->s.sum, at + i, p->kv_rank);
 }
 
 static void run_slice(struct mla_job *j)
@@ -395,7 +415,8 @@ static void run_slice(struct mla_job *j)
 
 	pst_pool_run(pool, prepare_chunk, j, slice_len(j));
 	pst_pool_run(pool, absorb_chunk, j, j->n_head);
-	pst_pool_run(pool, attend_chunk, j, slice_len(j) * head_groups(j));
+	j->share = pst_attn_share(j->f, set_of(j), sets_of(j));
+	pst_pool_run(pool, attend_chunk, j, sets_of(j) * calls_of(j));
 	pst_pool_run(pool, unpack_chunk, j, j->n_head);
 }
 

@@ -17,8 +17,6 @@
 
 /* Tokens whose rows are gathered at a time; no number depends on it. */
 #define SLICE 8
-/* Heads of one chunk: they read the same rows. */
-#define CHUNK_HEADS 4
 
 /* Scratch of one pass. */
 struct work {
@@ -34,7 +32,7 @@ struct work {
 	float *dots; /* [n_workers][index_heads][PST_INDEX_ROWS] */
 	uint32_t *picked; /* [slice][index_top_k] */
 	uint8_t *rows; /* [slice][nr_rows] of the cache */
-	float *scores; /* [n_workers][nr_rows] */
+	struct attn_work attn;
 	uint32_t nr_rows;
 };
 
@@ -46,6 +44,7 @@ struct job {
 	const struct pst_rope_params *rope;
 	struct work s;
 	uint32_t first; /* token of the slice */
+	uint32_t share; /* queries of a call */
 };
 
 static void bind_index(struct pst_binder *b, struct pst_packed *w)
@@ -168,8 +167,10 @@ static void lay_out(const struct pst_fwd *f, uint32_t layer, struct carve *c,
 	}
 	if (lh->pack_chosen)
 		lay_out_index(f, c, s);
-	s->scores = pst_carve(c, (uint64_t)f->n_workers * s->nr_rows,
-			      sizeof(float));
+	pst_carve_attn(f, c, &s->attn,
+		       &(struct pst_kattn){ .nr = PST_ATTN_QUERIES,
+					    .hd_k = lh->hd_k,
+					    .hd_v = lh->hd_k });
 }
 
 static uint64_t work_bytes(const struct pst_fwd *f, uint32_t layer)
@@ -337,23 +338,23 @@ static void gather_chunk(void *ctx, uint32_t i, uint32_t worker)
 		memcpy(rows + r * bytes, packed + best[r] * bytes, bytes);
 }
 
-static uint32_t head_groups(const struct job *j)
+static uint32_t calls_of(const struct job *j)
 {
-	return (j->lh->n_head + CHUNK_HEADS - 1) / CHUNK_HEADS;
+	return (j->lh->n_head + j->share - 1) / j->share;
 }
 
-/* One token of the slice and a few of its heads. */
+/* Some heads of one token of the slice. */
 static void attend_chunk(void *ctx, uint32_t chunk, uint32_t worker)
 {
 	const struct job *j = ctx;
 	struct pst_fwd *f = j->pass.f;
-	uint32_t i = chunk / head_groups(j), t = j->first + i;
-	uint32_t h = chunk % head_groups(j) * CHUNK_HEADS;
-	uint32_t end = PST_MIN(h + CHUNK_HEADS, j->lh->n_head);
+	uint32_t i = chunk / calls_of(j), t = j->first + i;
+	uint32_t h = chunk % calls_of(j) * j->share;
 	uint32_t pos = j->pass.pos0 + t, from = window_from(j, pos);
 	uint32_t nr = packed_before(j, pos), n_rot = j->rope->n_rot;
 	uint32_t hd = j->lh->hd_k;
 	struct pst_kattn a = {
+		.nr = PST_MIN(j->share, j->lh->n_head - h),
 		.k = nr ? rows_of(j, i)
 			: pst_kv_at(j->pass.kv, j->pass.layer, PST_KV_K, 0,
 				    from),
@@ -361,22 +362,25 @@ static void attend_chunk(void *ctx, uint32_t chunk, uint32_t worker)
 		.v_stride_bytes = row_bytes(j),
 		.hd_k = hd,
 		.hd_v = hd,
-		.scale = f->m->hp.attn_scale,
-		.scores = j->s.scores + (size_t)worker * j->s.nr_rows,
 	};
+	struct pst_kattn_query *query = pst_attn_begin(&j->s.attn, worker, &a);
 
 	if (j->lh->pack_chosen)
 		nr = PST_MIN(nr, j->p->index_top_k);
-	a.nr_kv = pos - from + 1 + nr;
 	a.v = a.k;
-	for (; h < end; h++) {
-		a.q = j->s.q + ((size_t)t * j->lh->n_head + h) * hd;
-		a.out = j->s.att.f32 + t * j->s.att.stride + (size_t)h * hd;
-		a.sink = j->w->sinks + h;
-		pst_attend(f, j->pass.kv, &a);
-		f->k->rope_norm(a.out + hd - n_rot,
+	for (uint32_t q = 0; q < a.nr; q++, h++)
+		query[q] = (struct pst_kattn_query){
+			.q = j->s.q + ((size_t)t * j->lh->n_head + h) * hd,
+			.out = j->s.att.f32 + t * j->s.att.stride +
+			       (size_t)h * hd,
+			.sink = j->w->sinks + h,
+			.scale = f->m->hp.attn_scale,
+			.to = pos - from + 1 + nr,
+		};
+	pst_attend(f, j->pass.kv, &a);
+	for (uint32_t q = 0; q < a.nr; q++)
+		f->k->rope_norm(query[q].out + hd - n_rot,
 				j->s.back + (size_t)t * n_rot, n_rot);
-	}
 }
 
 /* Each group of heads by its own rows of the first output matrix. */
@@ -443,7 +447,8 @@ static void run(struct pst_fwd *f, const struct pst_fwd_pass *pass,
 			nr = PST_MIN(SLICE, nr);
 			pst_pool_run(f->pool, gather_chunk, &j, nr);
 		}
-		pst_pool_run(f->pool, attend_chunk, &j, nr * head_groups(&j));
+		j.share = pst_attn_share(f, j.lh->n_head, nr);
+		pst_pool_run(f->pool, attend_chunk, &j, nr * calls_of(&j));
 	}
 	project_out(&j);
 }

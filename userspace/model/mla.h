@@ -26,6 +26,7 @@ struct mla_work {
 	struct act nope; /* [slice * n_head][hd_nope] */
 	float *query; /* [slice][n_head][kv_rank + hd_rope] */
 	struct act sum; /* [slice * n_head][kv_rank] */
+	struct attn_work attn;
 	uint8_t *rows; /* [slice][index_top_k] rows of the cache */
 	struct mla_index index;
 };
@@ -41,6 +42,7 @@ struct mla_job {
 	uint32_t n; /* tokens */
 	uint32_t pos0; /* position of the first */
 	uint32_t first; /* of the slice */
+	uint32_t share; /* queries of a call */
 };
 
 /** pst_mla_index_bind() - the indexer's tensors, if the block has one */

@@ -1,0 +1,99 @@
+// SPDX-License-Identifier: MIT
+/*
+ * Sequences that are longer than a tile of attention: where tiles begin and
+ * which queries share one changes no bit.
+ */
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "model_testing.h"
+
+#define NR_TOKENS (2 * PST_K_ATTN_TILE + 9)
+#define ALL_CPU	  UINT32_MAX /* that the processor has */
+
+/* Groups of heads, windows and sinks, one key for all heads, chosen rows. */
+static const char *const archs[] = { "qwen3moe",   "gpt-oss",	"gemma4",
+				     "llama4",	   "deepseek2", "glm-dsa",
+				     "minimax-m3", "deepseek4" };
+
+/* Logits of all tokens, [NR_TOKENS][n_vocab]; heap. */
+static float *eval(const struct mbed_args *args, uint32_t *n_vocab)
+{
+	uint64_t rng = 20261121;
+	int32_t tokens[NR_TOKENS];
+	struct mbed b;
+	float *out;
+
+	mbed_open(&b, args);
+	*n_vocab = b.m->hp.n_vocab;
+	for (int i = 0; i < NR_TOKENS; i++)
+		tokens[i] = (int32_t)(pst_rng_next(&rng) % *n_vocab);
+	out = calloc((size_t)NR_TOKENS * *n_vocab, sizeof(*out));
+	assert_non_null(out);
+	assert_int_equal(mbed_eval(&b, tokens, NR_TOKENS, args->n_batch, out),
+			 0);
+	mbed_close(&b);
+	return out;
+}
+
+static void check_arch(const char *arch, uint32_t cpu_mask, enum pst_kv_type kv)
+{
+	static const uint32_t batches[] = { 1, 29, PST_K_ATTN_TILE + 1 };
+	struct mbed_args args = { .n_ctx = NR_TOKENS,
+				  .n_batch = NR_TOKENS,
+				  .threads = 1,
+				  .nr_slots = 16,
+				  .cpu_mask = cpu_mask,
+				  .kv = kv };
+	struct tiny_model tm;
+	uint32_t n_vocab;
+	float *want;
+	char *path;
+
+	tm_init(&tm, arch, true);
+	path = mbed_write(&tm);
+	args.path = path;
+	want = eval(&args, &n_vocab);
+	for (size_t i = 0; i < PST_ARRAY_SIZE(batches); i++) {
+		float *got;
+
+		args.n_batch = batches[i];
+		args.threads = 1 + (uint32_t)i;
+		got = eval(&args, &n_vocab);
+		for (size_t at = 0; at < (size_t)NR_TOKENS * n_vocab; at++)
+			if (!isfinite(want[at]) ||
+			    memcmp(&got[at], &want[at], sizeof(*got)))
+				fail_msg("%s: batch %u, %u threads, kv %d: "
+					 "token %zu is %g, not %g",
+					 arch, args.n_batch, args.threads, kv,
+					 at / n_vocab, (double)got[at],
+					 (double)want[at]);
+		free(got);
+	}
+	unlink(path);
+	free(path);
+	free(want);
+}
+
+static void queries_that_share_a_tile_change_no_bit(void **state)
+{
+	static const uint32_t masks[] = { ALL_CPU, PST_CPU_AVX2, 0 };
+	static const enum pst_kv_type types[] = { PST_KV_F16, PST_KV_F32 };
+
+	for (size_t a = 0; a < PST_ARRAY_SIZE(archs); a++)
+		for (size_t m = 0; m < PST_ARRAY_SIZE(masks); m++)
+			for (size_t t = 0; t < PST_ARRAY_SIZE(types); t++)
+				check_arch(archs[a], masks[m], types[t]);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(queries_that_share_a_tile_change_no_bit),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
