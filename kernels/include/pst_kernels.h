@@ -85,8 +85,8 @@ enum pst_kact_kind {
  * @idx: [nr_x] row of @x for each i, NULL for the identity
  * @nr_x: activation rows to multiply with
  * @y: result; row i starts at y + i * y_stride
- * @scratch: [n + 64] floats, 64-byte aligned, contents undefined before and
- *	after; does not alias anything else
+ * @scratch: [pst_kmul_scratch_floats(n)], 64-byte aligned, contents undefined
+ *	before and after; does not alias anything else
  */
 struct pst_kmul {
 	const void *w;
@@ -100,6 +100,50 @@ struct pst_kmul {
 	size_t y_stride;
 	float *scratch;
 };
+
+/* What a product may put into its scratch: some tokens' activations, with
+ * PST_K_PANEL_GROUP_BYTES for 256 of them, in an order of its own. */
+enum {
+	PST_K_PANEL_GROUP_BYTES = 448,
+	PST_K_PANEL_TOKENS = 32,
+	PST_K_PANEL_FEWEST = 4,
+	PST_K_PANEL_BYTES = 512 << 10, /* half of a small L2 */
+};
+
+static inline size_t pst_kmul_panel_token_bytes(uint32_t n)
+{
+	return ((size_t)n + 255) / 256 * PST_K_PANEL_GROUP_BYTES;
+}
+
+/** pst_kmul_panel_tokens() - tokens whose rows of @n fit, >= the fewest */
+static inline uint32_t pst_kmul_panel_tokens(uint32_t n)
+{
+	size_t nr = PST_K_PANEL_BYTES / (pst_kmul_panel_token_bytes(n) + 1);
+
+	if (nr < PST_K_PANEL_FEWEST)
+		return PST_K_PANEL_FEWEST;
+	return nr > PST_K_PANEL_TOKENS ? PST_K_PANEL_TOKENS : (uint32_t)nr;
+}
+
+/**
+ * pst_kmul_scratch_floats() - what products of rows of up to @n need
+ *
+ * Return: a multiple of 16, never less for a larger @n.
+ */
+static inline size_t pst_kmul_scratch_floats(uint32_t n)
+{
+	size_t token = pst_kmul_panel_token_bytes(n);
+	size_t bytes = ((size_t)n + 64) * sizeof(float);
+	size_t panel = PST_K_PANEL_TOKENS * token;
+
+	if (panel > PST_K_PANEL_BYTES)
+		panel = PST_K_PANEL_BYTES;
+	if (panel < PST_K_PANEL_FEWEST * token)
+		panel = PST_K_PANEL_FEWEST * token;
+	if (bytes < panel)
+		bytes = panel;
+	return (bytes + 63) / 64 * 16;
+}
 
 /* Positions that attention takes at a time: n * this and those that follow. */
 #define PST_K_ATTN_TILE 64

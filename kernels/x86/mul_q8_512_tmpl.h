@@ -4,15 +4,14 @@
  * struct fmt512 describes.  Included after dot_avx512.h or dot_vnni.h, which
  * differ only in how bytes are multiplied, and before the formats.
  *
- * Weights are taken 256 at a time, in four chunks of 64 that an instruction
- * multiplies to 16 partial integer sums each.  Those of four chunks are brought
- * together so that a lane has the sum of 16 weights: they meet the scales once
- * per 256 weights.  All of this is exact; what follows is one sequence of float
- * operations per (row, token), the same in both ways to get there:
+ * Weights are taken 256 at a time.  Their integer sums over what one scale
+ * covers fill a vector: of one row where that is 16 weights, of two rows (a
+ * strip) where it is 32.  All of this is exact; what follows is one sequence
+ * of float operations per (row, token), the same in both ways to get there:
  *
- *   few tokens	chunks are multiplied as they lie, and the sums transposed
- *   many	chunks are unpacked and transposed once for a block of rows
- *		and tokens, and the four products added up in place
+ *   one token	weights are multiplied as they lie, and the sums collected
+ *   more	weights are unpacked and transposed once for a block of
+ *		strips and tokens, and the products added up in place
  *
  * Reads nothing past a row; activations to the end of the last 64.
  */
@@ -22,11 +21,11 @@
 #include "pst_ktypes.h"
 
 enum {
-	TILE_ROWS = 4, /* of few tokens */
-	MANY_TOKENS = 4, /* from here on, blocks */
-	BLOCK_ROWS = 16, /* a block and its sums fit in 48 KB of L1 */
-	BLOCK_TOKENS = 16,
-	GROUP_CHUNKS = PST_K_SUPER / 64
+	BLOCK_STRIPS = 4, /* a block and its sums fit in 48 KB of L1 */
+	GROUP_CHUNKS = PST_K_SUPER / 64,
+	TILE_VECTORS = 16, /* of weights that are held in registers */
+	STRIP_VECTORS = 8, /* of a strip's 256 columns, at most */
+	MAX_STRIPS = TILE_VECTORS / GROUP_CHUNKS
 };
 
 /* Whether a format has minima, and of how many weights each is. */
@@ -47,7 +46,7 @@ struct wscale512 {
  * @bytes: of 256 weights
  * @offset: of the codes, which are unsigned
  * @sub16: whether a scale covers 16 weights, else 32
- * @min: what wscale512.min is used for; MIN16 only with @sub16
+ * @min: what wscale512.min is used for; MIN16 only with @sub16, MIN32 without
  * @has_tail: whether a row may end within 256 weights
  * @scales: of the first @nr blocks of 32 at @p, zero for others
  * @codes: of chunk @c; the second half is zero where only @nr = 1 block is left
@@ -77,16 +76,44 @@ struct xscale512 {
 	__m512i init; /* minus the offset times the activations */
 };
 
-/*
- * Lane 4 q + c of transposed sums has the group 4 c + q of 16 weights: lane q
- * of 128 bits of chunk c.
- */
-PST_K_INLINE __m512i lanes512(bool sub16)
+/* Rows of a strip: what fills a vector of sums. */
+PST_K_INLINE int strip_rows(const struct fmt512 *f)
 {
-	const __m512i by16 = _mm512_set_epi32(15, 11, 7, 3, 14, 10, 6, 2, 13, 9,
-					      5, 1, 12, 8, 4, 0);
+	return f->sub16 ? 1 : 2;
+}
 
-	return sub16 ? by16 : _mm512_srli_epi32(by16, 1);
+/* Strips that are multiplied side by side. */
+PST_K_INLINE int tile_strips(const struct fmt512 *f)
+{
+	return f->sub16 ? 4 : 2;
+}
+
+/*
+ * The order of sums.  Lane 8 h + l belongs to block (0, 2, 4, 6, 1, 3, 5, 7)[l]
+ * of 32 weights: with scales of 16 to half h of it, else to row h of a strip.
+ */
+PST_K_INLINE __m512i lanes_by16(void)
+{
+	return _mm512_set_epi32(15, 11, 7, 3, 13, 9, 5, 1, 14, 10, 6, 2, 12, 8,
+				4, 0);
+}
+
+PST_K_INLINE __m512i lanes_by32(void)
+{
+	return _mm512_set_epi32(15, 13, 11, 9, 14, 12, 10, 8, 7, 5, 3, 1, 6, 4,
+				2, 0);
+}
+
+/* The same eight lanes in both halves. */
+PST_K_INLINE __m512i twice512(__m256i v)
+{
+	return _mm512_broadcast_i64x4(v);
+}
+
+/* Lanes of a block's sum, 128 bits each: from the order of collect512(). */
+PST_K_INLINE __m512i halves_apart(__m512i v)
+{
+	return _mm512_shuffle_i32x4(v, v, 0xd8);
 }
 
 /* Dword j of lane q of chunk c to lane 4 q + c of chunk j. */
@@ -146,69 +173,95 @@ PST_K_INLINE void load_w512(__m512i v[GROUP_CHUNKS], const uint8_t *p,
 	}
 }
 
-/* Sums of 16 activations times @by, from 256 as they lie or transposed. */
-PST_K_INLINE __m512i sums512(const __m512i x[GROUP_CHUNKS], int by,
-			     bool transposed)
+/* Sums of 16 activations as they lie, in the order of lanes. */
+PST_K_INLINE __m512i sums16(const __m512i x[GROUP_CHUNKS])
 {
-	const __m512i w = _mm512_set1_epi8((char)by);
-	__m512i v[GROUP_CHUNKS], sum = _mm512_setzero_si512();
+	__m512i v[GROUP_CHUNKS];
 	int c;
 
 #pragma GCC unroll 4
-	for (c = 0; c < GROUP_CHUNKS; c++) {
-		v[c] = dot_u8(sum, w, x[c]);
-		if (transposed)
-			sum = v[c];
-	}
-	return transposed ? sum : collect512(v);
+	for (c = 0; c < GROUP_CHUNKS; c++)
+		v[c] = dot_u8(_mm512_setzero_si512(), _mm512_set1_epi8(1),
+			      x[c]);
+	return halves_apart(collect512(v));
 }
 
-/* The @nr blocks of 32 from block @b; @q are the codes of all 8, which the few
- * tokens leave as they lie. */
+/* The @nr blocks of 32 from block @b, whose codes @q lie as they are. */
 PST_K_INLINE struct xscale512 xscale512(const struct xrow512 *x, uint32_t b,
 					uint32_t nr,
 					const __m512i q[GROUP_CHUNKS],
-					bool transposed, const struct fmt512 *f)
+					const struct fmt512 *f)
 {
-	const __mmask16 k = (__mmask16)((1u << nr) - 1);
-	const __m512 d = _mm512_maskz_loadu_ps(k, x->d + b);
-	struct xscale512 s = { .sum = d, .init = _mm512_setzero_si512() };
+	const __mmask8 k = (__mmask8)((1u << nr) - 1);
+	const __m256i order = _mm512_castsi512_si256(lanes_by32());
+	__m256 d = _mm256_maskz_loadu_ps(k, x->d + b);
+	__m256i sum = _mm256_maskz_loadu_epi32(k, x->sum + b);
+	__m512i sums;
+	struct xscale512 s;
 
-	s.d = _mm512_permutexvar_ps(lanes512(false), d);
-	if (f->min == MIN32)
-		s.sum = _mm512_mul_ps(
-			d, _mm512_cvtepi32_ps(
-				   _mm512_maskz_loadu_epi32(k, x->sum + b)));
-	if (f->min == MIN16)
-		s.sum = _mm512_mul_ps(
-			s.d, _mm512_cvtepi32_ps(sums512(q, 1, transposed)));
+	d = _mm256_permutevar8x32_ps(d, order);
+	sum = _mm256_permutevar8x32_epi32(sum, order);
+	s.d = _mm512_castsi512_ps(twice512(_mm256_castps_si256(d)));
+	sums = f->sub16 && (f->offset || f->min) ? sums16(q) : twice512(sum);
+	s.sum = s.d;
+	if (f->min != NO_MIN)
+		s.sum = _mm512_mul_ps(s.d, _mm512_cvtepi32_ps(sums));
+	s.init = _mm512_setzero_si512();
 	if (f->offset)
-		s.init = _mm512_sub_epi32(s.init,
-					  sums512(q, f->offset, transposed));
+		s.init =
+			_mm512_mullo_epi32(sums, _mm512_set1_epi32(-f->offset));
 	return s;
 }
 
-/* Scales and minima in the order of lanes; MIN32 stays as it is. */
-PST_K_INLINE struct wscale512 row_scale512(const uint8_t *p, uint32_t nr,
-					   const struct fmt512 *f)
+/* Two vectors' lower halves. */
+PST_K_INLINE __m512 join512(__m512 a, __m512 b)
 {
-	struct wscale512 s = f->scales(p, nr);
+	return _mm512_insertf32x8(a, _mm512_castps512_ps256(b), 1);
+}
 
-	s.scale = _mm512_permutexvar_ps(lanes512(f->sub16), s.scale);
-	if (f->min == MIN16)
-		s.min = _mm512_permutexvar_ps(lanes512(true), s.min);
+/* Scales and minima of the rows at @p, in the order of lanes. */
+PST_K_INLINE struct wscale512
+strip_scale512(const uint8_t *const p[2], uint32_t nr, const struct fmt512 *f)
+{
+	const __m512i order = f->sub16 ? lanes_by16() : lanes_by32();
+	struct wscale512 s = f->scales(p[0], nr);
+
+	if (!f->sub16) {
+		struct wscale512 t = f->scales(p[1], nr);
+
+		s.scale = join512(s.scale, t.scale);
+		s.min = join512(s.min, t.min);
+	}
+	s.scale = _mm512_permutexvar_ps(order, s.scale);
+	if (f->min != NO_MIN)
+		s.min = _mm512_permutexvar_ps(order, s.min);
 	return s;
 }
 
-/* The float operations of a pair. */
-PST_K_INLINE __m512 add_pair512(__m512 acc, __m512i sums, struct wscale512 w,
-				__m512 x_d, __m512 x_sum,
-				const struct fmt512 *f)
+/* The float operations of a strip and a token. */
+PST_K_INLINE __m512 add_strip512(__m512 acc, __m512i sums, struct wscale512 w,
+				 __m512 x_d, __m512 x_sum,
+				 const struct fmt512 *f)
 {
 	if (f->min != NO_MIN)
 		acc = _mm512_fnmadd_ps(w.min, x_sum, acc);
 	return _mm512_fmadd_ps(_mm512_cvtepi32_ps(sums),
 			       _mm512_mul_ps(w.scale, x_d), acc);
+}
+
+/* The results of a strip's @nr rows. */
+PST_K_INLINE void store_strip512(float *y, __m512 acc, int nr,
+				 const struct fmt512 *f)
+{
+	if (f->sub16)
+		acc = _mm512_add_ps(acc, _mm512_shuffle_f32x4(acc, acc, 0x4e));
+	/* The sum of eight lanes in each half, in both at once. */
+	acc = _mm512_add_ps(acc, _mm512_shuffle_f32x4(acc, acc, 0xb1));
+	acc = _mm512_add_ps(acc, _mm512_permute_ps(acc, 0x4e));
+	acc = _mm512_add_ps(acc, _mm512_permute_ps(acc, 0xb1));
+	y[0] = _mm512_cvtss_f32(acc);
+	if (!f->sub16 && nr > 1)
+		y[1] = _mm256_cvtss_f32(_mm512_extractf32x8_ps(acc, 1));
 }
 
 PST_K_INLINE struct xrow512 xrow512(const struct pst_kmul *m, uint32_t i)
@@ -221,63 +274,99 @@ PST_K_INLINE struct xrow512 xrow512(const struct pst_kmul *m, uint32_t i)
 	return x;
 }
 
+/* The rows from @r0; one that is missing is replaced by the one before. */
+PST_K_INLINE void strip_at(const uint8_t *p[2], const struct pst_kmul *m,
+			   uint32_t r0)
+{
+	p[0] = pst_k_row(m, r0);
+	p[1] = r0 + 1 < m->nr_rows ? pst_k_row(m, r0 + 1) : p[0];
+}
+
 struct tile512 {
-	const uint8_t *w[TILE_ROWS];
+	const uint8_t *w[MAX_STRIPS][2];
 	size_t ahead_bytes;
 	struct xrow512 x;
-	__m512 acc[TILE_ROWS];
+	__m512 acc[MAX_STRIPS];
 };
 
-PST_K_INLINE void tile_group512(struct tile512 *t, uint32_t b, uint32_t nr,
-				int rows, const struct fmt512 *f)
+/* Sums of the rows at @p as they lie, in the order of lanes. */
+PST_K_INLINE __m512i strip_sums512(const uint8_t *const p[2],
+				   const __m512i x[GROUP_CHUNKS], uint32_t nr,
+				   const struct fmt512 *f)
 {
 	const __m512i zero = _mm512_setzero_si512();
-	__m512i x[GROUP_CHUNKS], w[GROUP_CHUNKS];
-	struct xscale512 xs;
+	__m512i w[GROUP_CHUNKS], sums[2];
 	int r, c;
 
-	load_x512(x, t->x.q + 32 * (size_t)b, nr);
-	xs = xscale512(&t->x, b, nr, x, false, f);
-#pragma GCC unroll 4
-	for (r = 0; r < rows; r++) {
-		struct wscale512 ws = row_scale512(t->w[r], nr, f);
-		__m512i sums;
-
-		prefetch(t->w[r], t->ahead_bytes, f->bytes);
-		load_w512(w, t->w[r], nr, f);
+#pragma GCC unroll 2
+	for (r = 0; r < strip_rows(f); r++) {
+		load_w512(w, p[r], nr, f);
 #pragma GCC unroll 4
 		for (c = 0; c < GROUP_CHUNKS; c++)
 			w[c] = f->dot(zero, w[c], x[c]);
-		sums = collect512(w);
+		sums[r] = collect512(w);
+	}
+	if (f->sub16)
+		return halves_apart(sums[0]);
+	return _mm512_add_epi32(_mm512_shuffle_i32x4(sums[0], sums[1], 0x88),
+				_mm512_shuffle_i32x4(sums[0], sums[1], 0xdd));
+}
+
+PST_K_INLINE void tile_group512(struct tile512 *t, uint32_t b, uint32_t nr,
+				int strips, const struct fmt512 *f)
+{
+	__m512i x[GROUP_CHUNKS];
+	struct xscale512 xs;
+	int s, r;
+
+	load_x512(x, t->x.q + 32 * (size_t)b, nr);
+	xs = xscale512(&t->x, b, nr, x, f);
+#pragma GCC unroll 4
+	for (s = 0; s < strips; s++) {
+		struct wscale512 ws = strip_scale512(t->w[s], nr, f);
+		__m512i sums;
+
+#pragma GCC unroll 2
+		for (r = 0; r < strip_rows(f); r++)
+			prefetch(t->w[s][r], t->ahead_bytes, f->bytes);
+		sums = strip_sums512(t->w[s], x, nr, f);
 		if (f->offset)
 			sums = _mm512_add_epi32(sums, xs.init);
-		t->acc[r] = add_pair512(t->acc[r], sums, ws, xs.d, xs.sum, f);
-		t->w[r] += f->bytes;
+		t->acc[s] = add_strip512(t->acc[s], sums, ws, xs.d, xs.sum, f);
+#pragma GCC unroll 2
+		for (r = 0; r < strip_rows(f); r++)
+			t->w[s][r] += f->bytes;
 	}
 }
 
-/* Rows from @r0 times token @i. */
-PST_K_INLINE void tile_q8_512(const struct pst_kmul *m, uint32_t r0, uint32_t i,
-			      int rows, const struct fmt512 *f)
+/* Strips from row @r0 times the one token. */
+PST_K_INLINE void tile_q8_512(const struct pst_kmul *m, uint32_t r0, int strips,
+			      const struct fmt512 *f)
 {
+	const uint32_t rows = (uint32_t)strip_rows(f);
 	uint32_t nr_blocks = m->n / 32, b;
-	struct tile512 t = { .ahead_bytes = (size_t)rows * m->row_bytes,
-			     .x = xrow512(m, i) };
-	int r;
+	struct tile512 t = { .ahead_bytes =
+				     (size_t)strips * rows * m->row_bytes,
+			     .x = xrow512(m, 0) };
+	float *y = m->y + r0;
+	int s;
 
 #pragma GCC unroll 4
-	for (r = 0; r < rows; r++) {
-		t.w[r] = pst_k_row(m, r0 + (uint32_t)r);
-		t.acc[r] = _mm512_setzero_ps();
+	for (s = 0; s < strips; s++) {
+		strip_at(t.w[s], m, r0 + (uint32_t)s * rows);
+		t.acc[s] = _mm512_setzero_ps();
 	}
 	for (b = 0; b + 8 <= nr_blocks; b += 8)
-		tile_group512(&t, b, 8, rows, f);
+		tile_group512(&t, b, 8, strips, f);
 	if (f->has_tail && b < nr_blocks)
-		tile_group512(&t, b, nr_blocks - b, rows, f);
+		tile_group512(&t, b, nr_blocks - b, strips, f);
 #pragma GCC unroll 4
-	for (r = 0; r < rows; r++)
-		m->y[i * m->y_stride + r0 + (uint32_t)r] =
-			_mm512_reduce_add_ps(t.acc[r]);
+	for (s = 0; s < strips; s++) {
+		uint32_t r = (uint32_t)s * rows;
+
+		store_strip512(y + r, t.acc[s], r0 + r + 1 < m->nr_rows ? 2 : 1,
+			       f);
+	}
 }
 
 PST_K_INLINE uint32_t min_u32(uint32_t a, uint32_t b)
@@ -285,133 +374,217 @@ PST_K_INLINE uint32_t min_u32(uint32_t a, uint32_t b)
 	return a < b ? a : b;
 }
 
-/* A block of rows and tokens, of which 256 columns are unpacked. */
-struct block512 {
-	uint32_t nr_rows;
-	uint32_t nr_tokens;
-	size_t ahead_bytes;
-	const uint8_t *row[BLOCK_ROWS];
-	struct xrow512 token[BLOCK_TOKENS];
-	__m512i w[BLOCK_ROWS][GROUP_CHUNKS];
-	struct wscale512 ws[BLOCK_ROWS];
-	__m512i x[BLOCK_TOKENS][GROUP_CHUNKS];
-	struct xscale512 xs[BLOCK_TOKENS];
-	__m512 acc[BLOCK_ROWS][BLOCK_TOKENS];
+/*
+ * 256 activations of a token as blocks want them: dword 4 h + j of every block
+ * of 32 weights, in the order of lanes, at q[2 j + h].
+ */
+struct xgroup512 {
+	__m256i q[2 * GROUP_CHUNKS];
+	struct xscale512 scale;
 };
 
-/* The @nr blocks of 32 from block @b. */
-PST_K_INLINE void unpack512(struct block512 *t, uint32_t b, uint32_t nr,
-			    const struct fmt512 *f)
+_Static_assert(sizeof(struct xgroup512) == PST_K_PANEL_GROUP_BYTES,
+	       "the size of pst_kmul's scratch counts these");
+
+/* Tokens of a block, their groups in the scratch: [nr_groups][nr]. */
+struct panel512 {
+	struct xgroup512 *group;
+	uint32_t first;
+	uint32_t nr;
+};
+
+/* A block of strips and tokens, of which 256 columns are unpacked. */
+struct block512 {
+	uint32_t nr_strips;
+	uint32_t nr_tokens;
+	size_t ahead_bytes;
+	const uint8_t *row[BLOCK_STRIPS][2];
+	__m512i w[BLOCK_STRIPS][STRIP_VECTORS];
+	struct wscale512 ws[BLOCK_STRIPS];
+	__m512 acc[BLOCK_STRIPS][PST_K_PANEL_TOKENS];
+};
+
+PST_K_INLINE void pack_group512(struct xgroup512 *g, const struct xrow512 *x,
+				uint32_t b, uint32_t nr, const struct fmt512 *f)
 {
 	__m512i v[GROUP_CHUNKS];
-	uint32_t i;
-	int c;
+	int j;
 
-	for (i = 0; i < t->nr_tokens; i++) {
-		load_x512(v, t->token[i].q + 32 * (size_t)b, nr);
-		transpose512(v);
-		t->xs[i] = xscale512(&t->token[i], b, nr, v, true, f);
+	load_x512(v, x->q + 32 * (size_t)b, nr);
+	g->scale = xscale512(x, b, nr, v, f);
+	transpose512(v);
 #pragma GCC unroll 4
-		for (c = 0; c < GROUP_CHUNKS; c++)
-			t->x[i][c] = v[c];
-	}
-	for (i = 0; i < t->nr_rows; i++) {
-		prefetch(t->row[i], t->ahead_bytes, f->bytes);
-		t->ws[i] = row_scale512(t->row[i], nr, f);
-		load_w512(v, t->row[i], nr, f);
-		transpose512(v);
-#pragma GCC unroll 4
-		for (c = 0; c < GROUP_CHUNKS; c++)
-			t->w[i][c] = v[c];
-		t->row[i] += f->bytes;
+	for (j = 0; j < GROUP_CHUNKS; j++)
+		_mm512_store_si512(&g->q[2 * j], halves_apart(v[j]));
+}
+
+PST_K_INLINE void pack_panel512(struct panel512 *t, const struct pst_kmul *m,
+				const struct fmt512 *f)
+{
+	uint32_t nr_blocks = m->n / 32, b, i;
+
+	for (i = 0; i < t->nr; i++) {
+		struct xrow512 x = xrow512(m, t->first + i);
+		struct xgroup512 *g = t->group + i;
+
+		for (b = 0; b + 8 <= nr_blocks; b += 8, g += t->nr)
+			pack_group512(g, &x, b, 8, f);
+		if (f->has_tail && b < nr_blocks)
+			pack_group512(g, &x, b, nr_blocks - b, f);
 	}
 }
 
-/* Rows [r0, r0 + rows) times all tokens, 256 columns. */
-PST_K_INLINE void block_rows512(struct block512 *t, uint32_t r0, int rows,
-				const struct fmt512 *f)
+PST_K_INLINE void unpack_strip512(struct block512 *t, uint32_t s, uint32_t nr,
+				  const struct fmt512 *f)
 {
-	__m512i w[TILE_ROWS][GROUP_CHUNKS];
+	__m512i v[2][GROUP_CHUNKS], *w = t->w[s];
+	int r, j;
+
+	t->ws[s] = strip_scale512(t->row[s], nr, f);
+#pragma GCC unroll 2
+	for (r = 0; r < strip_rows(f); r++) {
+		prefetch(t->row[s][r], t->ahead_bytes, f->bytes);
+		load_w512(v[r], t->row[s][r], nr, f);
+		transpose512(v[r]);
+		t->row[s][r] += f->bytes;
+	}
+#pragma GCC unroll 4
+	for (j = 0; j < GROUP_CHUNKS; j++) {
+		if (f->sub16) {
+			w[j] = halves_apart(v[0][j]);
+			continue;
+		}
+		w[2 * j] = _mm512_shuffle_i32x4(v[0][j], v[1][j], 0x88);
+		w[2 * j + 1] = _mm512_shuffle_i32x4(v[0][j], v[1][j], 0xdd);
+	}
+}
+
+/* Vector @j of a strip's columns meets this. */
+PST_K_INLINE __m512i x_vector512(const struct xgroup512 *g, int j,
+				 const struct fmt512 *f)
+{
+	if (f->sub16)
+		return _mm512_load_si512(&g->q[2 * j]);
+	return twice512(_mm256_load_si256(&g->q[j]));
+}
+
+/* @strips of them from @s0 times all tokens of @x, 256 columns. */
+PST_K_INLINE void block_strips512(struct block512 *t, uint32_t s0, int strips,
+				  const struct xgroup512 *x,
+				  const struct fmt512 *f)
+{
+	const int vectors = f->sub16 ? GROUP_CHUNKS : STRIP_VECTORS;
+	__m512i w[MAX_STRIPS][STRIP_VECTORS], sums[MAX_STRIPS];
 	uint32_t i;
-	int r, c;
+	int s, j;
 
 #pragma GCC unroll 4
-	for (r = 0; r < rows; r++)
+	for (s = 0; s < strips; s++)
+#pragma GCC unroll 8
+		for (j = 0; j < vectors; j++)
+			w[s][j] = t->w[s0 + (uint32_t)s][j];
+	for (i = 0; i < t->nr_tokens; i++, x++) {
 #pragma GCC unroll 4
-		for (c = 0; c < GROUP_CHUNKS; c++)
-			w[r][c] = t->w[r0 + (uint32_t)r][c];
-	for (i = 0; i < t->nr_tokens; i++) {
-		const struct xscale512 *xs = &t->xs[i];
+		for (s = 0; s < strips; s++)
+			sums[s] = x->scale.init;
+#pragma GCC unroll 8
+		for (j = 0; j < vectors; j++) {
+			__m512i v = x_vector512(x, j, f);
 
+			/* One load for all strips: loads are what binds. */
+			__asm__("" : "+v"(v));
 #pragma GCC unroll 4
-		for (r = 0; r < rows; r++) {
-			__m512 *acc = &t->acc[r0 + (uint32_t)r][i];
-			__m512i sums = xs->init;
+			for (s = 0; s < strips; s++)
+				sums[s] = f->dot(sums[s], w[s][j], v);
+		}
+#pragma GCC unroll 4
+		for (s = 0; s < strips; s++) {
+			__m512 *acc = &t->acc[s0 + (uint32_t)s][i];
 
-#pragma GCC unroll 4
-			for (c = 0; c < GROUP_CHUNKS; c++)
-				sums = f->dot(sums, w[r][c], t->x[i][c]);
-			*acc = add_pair512(*acc, sums, t->ws[r0 + (uint32_t)r],
-					   xs->d, xs->sum, f);
+			*acc = add_strip512(*acc, sums[s],
+					    t->ws[s0 + (uint32_t)s], x->scale.d,
+					    x->scale.sum, f);
 		}
 	}
 }
 
-PST_K_INLINE void block_group512(struct block512 *t, uint32_t b, uint32_t nr,
-				 const struct fmt512 *f)
+PST_K_INLINE void block_group512(struct block512 *t, const struct xgroup512 *x,
+				 uint32_t nr, const struct fmt512 *f)
 {
-	uint32_t r = 0;
+	const uint32_t step = (uint32_t)tile_strips(f);
+	uint32_t s;
 
-	unpack512(t, b, nr, f);
-	for (; r + TILE_ROWS <= t->nr_rows; r += TILE_ROWS)
-		block_rows512(t, r, TILE_ROWS, f);
-	for (; r < t->nr_rows; r++)
-		block_rows512(t, r, 1, f);
+	for (s = 0; s < t->nr_strips; s++)
+		unpack_strip512(t, s, nr, f);
+	for (s = 0; s + step <= t->nr_strips; s += step)
+		block_strips512(t, s, (int)step, x, f);
+	for (; s < t->nr_strips; s++)
+		block_strips512(t, s, 1, x, f);
 }
 
-/* Rows from @r0 times tokens from @i0, as many as a block takes. */
+/* Rows from @r0, as many as a block takes, times the tokens of a panel. */
 PST_K_INLINE void block_q8_512(const struct pst_kmul *m, uint32_t r0,
-			       uint32_t i0, const struct fmt512 *f)
+			       const struct panel512 *x, const struct fmt512 *f)
 {
-	uint32_t nr_blocks = m->n / 32, b, r, i;
+	const uint32_t rows = (uint32_t)strip_rows(f);
+	const struct xgroup512 *g = x->group;
+	uint32_t nr_blocks = m->n / 32, b, s, i;
 	struct block512 t;
 
-	t.nr_rows = min_u32(m->nr_rows - r0, BLOCK_ROWS);
-	t.nr_tokens = min_u32(m->nr_x - i0, BLOCK_TOKENS);
-	t.ahead_bytes = t.nr_rows * m->row_bytes;
+	t.nr_strips =
+		min_u32((m->nr_rows - r0 + rows - 1) / rows, BLOCK_STRIPS);
+	t.nr_tokens = x->nr;
+	t.ahead_bytes = t.nr_strips * rows * m->row_bytes;
+	for (s = 0; s < t.nr_strips; s++)
+		strip_at(t.row[s], m, r0 + s * rows);
 	for (i = 0; i < t.nr_tokens; i++)
-		t.token[i] = xrow512(m, i0 + i);
-	for (r = 0; r < t.nr_rows; r++) {
-		t.row[r] = pst_k_row(m, r0 + r);
-		for (i = 0; i < t.nr_tokens; i++)
-			t.acc[r][i] = _mm512_setzero_ps();
-	}
-	for (b = 0; b + 8 <= nr_blocks; b += 8)
-		block_group512(&t, b, 8, f);
+		for (s = 0; s < t.nr_strips; s++)
+			t.acc[s][i] = _mm512_setzero_ps();
+	for (b = 0; b + 8 <= nr_blocks; b += 8, g += x->nr)
+		block_group512(&t, g, 8, f);
 	if (f->has_tail && b < nr_blocks)
-		block_group512(&t, b, nr_blocks - b, f);
-	for (r = 0; r < t.nr_rows; r++)
+		block_group512(&t, g, nr_blocks - b, f);
+	for (s = 0; s < t.nr_strips; s++)
 		for (i = 0; i < t.nr_tokens; i++)
-			m->y[(i0 + i) * m->y_stride + r0 + r] =
-				_mm512_reduce_add_ps(t.acc[r][i]);
+			store_strip512(m->y + (x->first + i) * m->y_stride +
+					       r0 + s * rows,
+				       t.acc[s][i],
+				       r0 + s * rows + 1 < m->nr_rows ? 2 : 1,
+				       f);
+}
+
+/* All rows times blocks of tokens. */
+PST_K_INLINE void blocks_q8_512(const struct pst_kmul *m,
+				const struct fmt512 *f)
+{
+	const uint32_t rows = BLOCK_STRIPS * (uint32_t)strip_rows(f);
+	const uint32_t most = pst_kmul_panel_tokens(m->n);
+	struct panel512 x = { .group = (void *)m->scratch };
+	uint32_t r;
+
+	for (; x.first < m->nr_x; x.first += x.nr) {
+		x.nr = min_u32(m->nr_x - x.first, most);
+		pack_panel512(&x, m, f);
+		for (r = 0; r < m->nr_rows; r += rows)
+			block_q8_512(m, r, &x, f);
+	}
 }
 
 PST_K_INLINE void mul_q8_512(const struct pst_kmul *m, const struct fmt512 *f)
 {
-	uint32_t r = 0, i;
+	const int strips = tile_strips(f);
+	const uint32_t rows = (uint32_t)strip_rows(f);
+	const uint32_t tile = (uint32_t)strips * rows;
+	uint32_t r = 0;
 
-	if (m->nr_x >= MANY_TOKENS) {
-		for (; r < m->nr_rows; r += BLOCK_ROWS)
-			for (i = 0; i < m->nr_x; i += BLOCK_TOKENS)
-				block_q8_512(m, r, i, f);
+	if (m->nr_x != 1) {
+		blocks_q8_512(m, f);
 		return;
 	}
-	for (; r + TILE_ROWS <= m->nr_rows; r += TILE_ROWS)
-		for (i = 0; i < m->nr_x; i++)
-			tile_q8_512(m, r, i, TILE_ROWS, f);
-	for (; r < m->nr_rows; r++)
-		for (i = 0; i < m->nr_x; i++)
-			tile_q8_512(m, r, i, 1, f);
+	for (; r + tile <= m->nr_rows; r += tile)
+		tile_q8_512(m, r, strips, f);
+	for (; r < m->nr_rows; r += rows)
+		tile_q8_512(m, r, 1, f);
 }
 
 /* The product of a row of pst_ktypes.h. */

@@ -13,7 +13,7 @@
 enum {
 	WEIGHTS_BYTES = 256 << 20, /* several times a large L3 */
 	CALL_ROWS = 512, /* rows of one call, as of one expert */
-	MAX_X = 32,
+	MAX_X = 128,
 	ONCE_ROWS = 4,
 };
 
@@ -112,7 +112,7 @@ static double mul_gbs(const struct bench *b, const struct pst_ktype_ops *ops,
 static void bench_type(struct bench *b, const struct ktest_type *t,
 		       const struct pst_kernels *tables, size_t nr_tables)
 {
-	static const uint32_t nr_xs[] = { 1, 4, MAX_X };
+	static const uint32_t nr_xs[] = { 1, 4, 32, MAX_X };
 	const struct pst_ktype_ops *ops = &tables[0].types[t->type];
 	size_t unit = (size_t)ops->block_bytes * 4096, at, m, i;
 
@@ -158,7 +158,7 @@ static int bench_get(struct bench *b, const struct pst_kernels *k,
 
 	b->w = get_pages(weights_bytes);
 	b->y = get_pages((size_t)MAX_X * CALL_ROWS * sizeof(float));
-	b->scratch = get_pages((b->n + 64) * sizeof(float));
+	b->scratch = get_pages(pst_kmul_scratch_floats(b->n) * sizeof(float));
 	if (!x || !q8 || !d || !sum || !b->w || !b->y || !b->scratch)
 		return 1;
 	for (i = 0; i < nr; i++)

@@ -13,7 +13,7 @@
 
 enum {
 	MAX_ROWS = 18,
-	MAX_X = 17
+	MAX_X = PST_K_PANEL_TOKENS + 3
 };
 
 /* One product with everything it needs between guard pages. */
@@ -71,7 +71,7 @@ static void setup_get(struct setup *s, enum pst_ktype type,
 	gbuf_get(&s->d, (size_t)nr_act * (stride / 32) * 4, 4, side);
 	gbuf_get(&s->sum, (size_t)nr_act * (stride / 32) * 4, 4, side);
 	gbuf_get(&s->y, (size_t)s->mul.nr_x * nr_rows * 4, 4, side);
-	gbuf_get(&s->scratch, ((size_t)n + 64) * 4, 64, side);
+	gbuf_get(&s->scratch, pst_kmul_scratch_floats(n) * 4, 64, side);
 	rnd_blocks(s->w.p, type, ops, row_bytes / ops->block_bytes * nr_rows,
 		   false);
 	s->act = (struct pst_kact){ s->f32.p, s->q8.p, s->d.p, s->sum.p,
@@ -218,7 +218,7 @@ static void mul_stays_near_the_reference_at_every_length(void **state)
 /* All remainders of tiles, for lengths with and without a tail. */
 static void mul_stays_near_the_reference_at_every_shape(void **state)
 {
-	static const uint32_t nr_xs[] = { 1, 2, 3, 4, 5, 7, 8, 17 };
+	static const uint32_t nr_xs[] = { 1, 2, 3, 4, 5, 7, 8, 17, MAX_X };
 	static const uint32_t rows[] = { 1, 2, 3, 4, 5, 7, 13, 18 };
 	struct pst_kernels ref;
 	size_t t, i, r;
@@ -281,36 +281,60 @@ static void check_batch(struct setup *s, const struct pst_ktype_ops *ops,
 	}
 }
 
-static void mul_of_a_pair_has_the_same_bits_in_any_batch(void **state)
+/* Batches of rows of @n, of every size from @fewest. */
+static void check_batches(enum pst_ktype type, uint32_t n, uint32_t fewest)
 {
 	struct pst_kernels ref, tables[KTEST_NR_MASKS];
-	size_t nr_tables = kcheck_all_tables(tables), t, m;
+	size_t nr_tables = kcheck_all_tables(tables), m;
 	float alone[MAX_X * MAX_ROWS];
+	struct setup s = { .mul = { .nr_rows = MAX_ROWS, .nr_x = MAX_X },
+			   .nr_act = MAX_X };
 	uint32_t i, r;
+
+	pst_kernels_init(&ref, 0);
+	setup_get(&s, type, &ref, n, GBUF_END);
+	for (m = 0; m < nr_tables; m++) {
+		const struct pst_ktype_ops *ops = &tables[m].types[type];
+
+		for (i = 0; i < MAX_X; i++)
+			for (r = 0; r < MAX_ROWS; r++)
+				alone[i * MAX_ROWS + r] =
+					mul_one(&s, ops, r, i);
+		for (i = fewest; i <= MAX_X; i++)
+			check_batch(&s, ops, alone, i);
+	}
+	setup_put(&s);
+}
+
+static void mul_of_a_pair_has_the_same_bits_in_any_batch(void **state)
+{
+	struct pst_kernels ref;
+	size_t t;
 
 	(void)state;
 	pst_kernels_init(&ref, 0);
 	for (t = 0; t < KTEST_NR_TYPES; t++) {
-		struct setup s = { .mul = { .nr_rows = MAX_ROWS,
-					    .nr_x = MAX_X },
-				   .nr_act = MAX_X };
 		enum pst_ktype type = ktest_types[t].type;
 		uint32_t elems = ref.types[type].block_elems;
-		uint32_t n = elems == 1 ? 1013 : elems == 32 ? 2336 : 1280;
 
-		setup_get(&s, type, &ref, n, GBUF_END);
-		for (m = 0; m < nr_tables; m++) {
-			for (i = 0; i < MAX_X; i++)
-				for (r = 0; r < MAX_ROWS; r++)
-					alone[i * MAX_ROWS + r] = mul_one(
-						&s, &tables[m].types[type], r,
-						i);
-			for (i = 1; i <= MAX_X; i++)
-				check_batch(&s, &tables[m].types[type], alone,
-					    i);
-		}
-		setup_put(&s);
+		check_batches(type,
+			      elems == 1    ? 1013
+			      : elems == 32 ? 2336
+					    : 1280,
+			      1);
 	}
+}
+
+/* Rows so long that fewer tokens than usual fit into the scratch. */
+static void mul_of_a_long_row_has_the_same_bits_in_a_batch(void **state)
+{
+	const uint32_t n = 64 * 1024;
+
+	(void)state;
+	assert_in_range(pst_kmul_panel_tokens(n), PST_K_PANEL_FEWEST,
+			PST_K_PANEL_TOKENS - 1);
+	check_batches(PST_K_Q8_0, n + 32, MAX_X);
+	check_batches(PST_K_Q6_K, n, MAX_X);
 }
 
 static void mul_does_not_ask_for_aligned_weights(void **state)
@@ -573,6 +597,8 @@ int kcheck_mul_tests(void)
 		cmocka_unit_test(mul_stays_near_the_reference_at_every_length),
 		cmocka_unit_test(mul_stays_near_the_reference_at_every_shape),
 		cmocka_unit_test(mul_of_a_pair_has_the_same_bits_in_any_batch),
+		cmocka_unit_test(
+			mul_of_a_long_row_has_the_same_bits_in_a_batch),
 		cmocka_unit_test(mul_does_not_ask_for_aligned_weights),
 		cmocka_unit_test(integer_parts_are_exact_in_every_table),
 	};

@@ -92,7 +92,8 @@ static void mul_chunk(void *ctx, uint32_t chunk, uint32_t worker)
 		.nr_x = 1,
 		.y = b->y + (size_t)worker * b->max_rows,
 		.y_stride = b->max_rows,
-		.scratch = b->scratch + (size_t)worker * (b->max_in + 64),
+		.scratch = b->scratch +
+			   worker * pst_kmul_scratch_floats(b->max_in),
 	};
 
 	b->k->types[b->type].mul(&m);
@@ -170,7 +171,8 @@ static int make_rows(struct bench *b)
 {
 	uint32_t workers = pst_pool_nr_workers(b->pool);
 	size_t n = b->max_in, blocks = n / PST_K_QBLOCK;
-	size_t floats = n + blocks + workers * (b->max_rows + n + 64);
+	size_t scratch = pst_kmul_scratch_floats(b->max_in);
+	size_t floats = n + blocks + workers * (b->max_rows + scratch);
 	size_t bytes = floats * sizeof(float) + blocks * sizeof(int32_t) + n;
 	float *f32;
 	int8_t *q8;
@@ -181,7 +183,7 @@ static int make_rows(struct bench *b)
 	memset(b->block, 0, bytes);
 	f32 = b->block;
 	b->scratch = f32 + n;
-	b->y = b->scratch + workers * (n + 64);
+	b->y = b->scratch + workers * scratch;
 	q8 = (int8_t *)(b->y + workers * b->max_rows);
 	b->x = (struct pst_kact){
 		.f32 = f32,

@@ -71,7 +71,7 @@ static void carve_common(struct pst_fwd *f, struct carve *c)
 	f->scores_stride = chooses(hp) ? pst_align_up(f->n_ctx, 64) : 0;
 	f->scores =
 		pst_carve(c, f->n_workers * f->scores_stride, sizeof(float));
-	f->scratch_stride = pst_align_up(f->m->widest + 64, 64);
+	f->scratch_stride = pst_kmul_scratch_floats(f->m->widest);
 	f->scratch =
 		pst_carve(c, f->n_workers * f->scratch_stride, sizeof(float));
 	f->work = pst_carve(c, work_bytes(f), 1);
