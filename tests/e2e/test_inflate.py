@@ -22,7 +22,7 @@ except SystemExit as e:
 MODEL = os.path.join(e2e.SRC, 'share', 'tiny-stories.gguf')
 HELD_OUT = os.path.join(e2e.DATA, 'stories', 'held-out.txt')
 TOKENS = 60
-EMBD, FF = 192, 64
+EMBD, FF, LAYERS, USED = 192, 64, 6, 4
 
 
 def inflate(out, *options):
@@ -91,6 +91,13 @@ class Inflated(unittest.TestCase):
         result = json.loads(out)['results'][0]
         self.assertEqual(result['prefill_tokens'], 20)
         self.assertEqual(result['decode_tokens'], TOKENS - 20)
+
+    def test_every_block_is_foreseen_the_first_too(self):
+        rc, out, _ = self.bench('-p', 2, '-g', 30, '-o', 'json', '--prefetch',
+                                'next', '--expert-cache', '30%')
+        self.assertEqual(rc, 0)
+        result = json.loads(out)['results'][0]
+        self.assertEqual(result['predict_said'], 30 * LAYERS * USED)
 
     def test_bench_wants_as_many_as_it_is_asked_for(self):
         rc, _, err = self.bench('-p', 20, '-g', TOKENS)

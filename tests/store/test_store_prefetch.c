@@ -21,7 +21,8 @@ static const struct sshape shape = {
 #define GUESS(b, layer, ...)                                                 \
 	pst_store_prefetch((b)->s, layer, (const uint32_t[]){ __VA_ARGS__ }, \
 			   sizeof((const uint32_t[]){ __VA_ARGS__ }) /       \
-				   sizeof(uint32_t))
+				   sizeof(uint32_t),                         \
+			   0)
 
 static struct pst_store_stats stats(const struct sbed *b)
 {
@@ -218,6 +219,72 @@ static void idle_time_bounds_what_is_read_ahead(void **state)
 	sbed_close(&b);
 }
 
+/* One at a time, as nothing is known of the drive yet. */
+static void a_poll_goes_on_with_the_next_guess(void **state)
+{
+	struct sbed b;
+
+	sbed_open(&b, &shape);
+	GUESS(&b, 1, 3, 4, 5);
+	for (uint32_t i = 1; i <= 3; i++) {
+		assert_int_equal(stats(&b).prefetch_reads, i);
+		pst_store_poll(b.s);
+		sbed_invariants(&b);
+	}
+	assert_int_equal(stats(&b).prefetch_reads, 3);
+	RUN_OK(&b, 1, 3, 4, 5);
+	assert_int_equal(stats(&b).prefetch_used, 3);
+	assert_int_equal(stats(&b).misses, 0);
+	sbed_close(&b);
+}
+
+static void a_sure_guess_goes_out_beside_another(void **state)
+{
+	const uint32_t ids[] = { 3, 4, 5 };
+	struct sbed b;
+
+	sbed_open(&b, &shape);
+	pst_store_prefetch(b.s, 1, ids, 3, 1);
+	assert_int_equal(stats(&b).prefetch_reads, 1);
+	sbed_close(&b);
+	sbed_open(&b, &shape);
+	pst_store_prefetch(b.s, 1, ids, 3, 2);
+	assert_int_equal(stats(&b).prefetch_reads, 2);
+	sbed_close(&b);
+}
+
+static void a_poll_leaves_a_wanted_set_alone(void **state)
+{
+	struct pst_expert got[2];
+	struct sbed b;
+
+	sbed_open(&b, &shape);
+	pst_store_begin(b.s, 0, (const uint32_t[]){ 1, 2 }, 2);
+	pst_store_poll(b.s);
+	assert_int_equal(b.s->nr_ready, 0);
+	assert_int_equal(pst_store_take(b.s, got, 2, true, NULL), 2);
+	pst_store_done(b.s, 1);
+	pst_store_done(b.s, 2);
+	pst_store_end(b.s);
+	sbed_close(&b);
+}
+
+/* What may be on its way is what the drive reads in the longest of them. */
+static void the_longest_time_without_a_look_is_learned(void **state)
+{
+	struct sbed b;
+
+	sbed_open(&b, &shape);
+	RUN_OK(&b, 0, 1);
+	b.s->pace.looked_ns -= 1000000000;
+	pst_store_poll(b.s);
+	b.s->pace.looked_ns -= 500000000;
+	RUN_OK(&b, 1, 1);
+	assert_true(b.s->pace.gap_ns[0] >= 1e9);
+	assert_true(b.s->pace.gap_ns[0] < 1.5e9);
+	sbed_close(&b);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -231,6 +298,10 @@ int main(void)
 		cmocka_unit_test(guarded_experts_go_when_nothing_else_can),
 		cmocka_unit_test(a_wrong_guess_is_counted_when_it_goes),
 		cmocka_unit_test(idle_time_bounds_what_is_read_ahead),
+		cmocka_unit_test(a_poll_goes_on_with_the_next_guess),
+		cmocka_unit_test(a_sure_guess_goes_out_beside_another),
+		cmocka_unit_test(a_poll_leaves_a_wanted_set_alone),
+		cmocka_unit_test(the_longest_time_without_a_look_is_learned),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

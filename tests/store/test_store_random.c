@@ -168,7 +168,8 @@ static void guess(struct sbed *b, uint64_t *rng)
 	uint32_t nr =
 		draw_set(rng, b->shape.nr_experts, b->shape.nr_experts, ids);
 
-	pst_store_prefetch(b->s, l, ids, nr);
+	pst_store_prefetch(b->s, l, ids, nr,
+			   (uint32_t)(pst_rng_next(rng) % (nr + 1)));
 	sbed_invariants(b);
 }
 

@@ -111,6 +111,7 @@ static void carve_predict(struct pst_fwd *f, struct carve *c)
 	p->ids = pst_carve(c, hp->n_expert, sizeof(uint32_t));
 	p->taken = pst_carve(c, hp->n_expert, sizeof(bool));
 	p->stats = pst_carve(c, hp->n_layers, sizeof(*p->stats));
+	p->block = pst_carve(c, hp->n_layers, sizeof(*p->block));
 	for (uint32_t i = 0; i < PREDICT_AHEAD_MAX; i++) {
 		p->said[i].layer = UINT32_MAX;
 		p->said[i].ids = pst_carve(c, hp->n_expert, sizeof(uint32_t));
@@ -242,6 +243,7 @@ int pst_fwd_run(struct pst_fwd *f, const struct pst_fwd_pass *pass,
 	pst_predict_known(f, pass->n);
 	pst_fwd_embed(f, pass);
 	pst_token_input_begin(f, pass->n);
+	pst_predict_first(f, pass->n);
 	for (uint32_t l = 0; l < n_layers; l++) {
 		rc = run_layer(f, pass, l, diag);
 		if (rc)

@@ -44,6 +44,11 @@ struct predict_said {
 	uint8_t *bucket; /* [n_expert] */
 };
 
+/* How often guesses were right, by bucket of their margin. */
+struct predict_trust {
+	uint32_t tried[PREDICT_BUCKETS], right[PREDICT_BUCKETS];
+};
+
 /* See predict.c. */
 struct predict {
 	uint32_t ahead; /* blocks, 0: off */
@@ -53,9 +58,11 @@ struct predict {
 	float *scores; /* [n_expert] */
 	float spread; /* decayed mean: best score less the last chosen's */
 	uint32_t *rank, *ids; /* [n_expert] */
+	uint32_t nr_sure; /* of ids, in front: hardly ever wrong */
 	bool *taken; /* [n_expert] by some token of the batch */
 	struct predict_said said[PREDICT_AHEAD_MAX];
-	uint64_t tried[PREDICT_BUCKETS], right[PREDICT_BUCKETS];
+	struct predict_trust all; /* of all blocks together */
+	struct predict_trust *block; /* [n_layers] */
 	struct pst_predict_stats *stats; /* [n_layers] */
 };
 
@@ -398,6 +405,9 @@ void pst_top_k(const float *p, uint32_t n, uint32_t k, uint32_t *sel);
 
 /** pst_predict_known() - tell the store what follows from the tokens alone */
 void pst_predict_known(struct pst_fwd *f, uint32_t n);
+
+/** pst_predict_first() - of one token: what its first blocks will want */
+void pst_predict_first(struct pst_fwd *f, uint32_t n);
 
 /** pst_predict() - tell the store what blocks after @layer will want */
 void pst_predict(struct pst_fwd *f, uint32_t layer, uint32_t n);

@@ -102,6 +102,8 @@ void pst_linear(struct pst_fwd *f, const struct lin_item *items, uint32_t nr)
 	j.rows = (uint32_t)pst_align_up(total / (f->n_workers * 8) + 1, 16);
 	for (uint32_t i = 0; i < nr; i++)
 		chunks += chunks_of(&j, &items[i]);
+	if (f->store)
+		pst_store_poll(f->store);
 	pst_pool_run(f->pool, lin_chunk, &j, chunks);
 }
 

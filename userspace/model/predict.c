@@ -5,8 +5,8 @@
  *
  * A block adds little to the stream, so the next router, one block early,
  * ranks mostly as it will.  How far a guess can be trusted is learned while
- * running, by the distance of its score from the last one that would be chosen.
- * Predictions move reads in time; no result depends on them.
+ * running, for each block, by the distance of its score from the last one that
+ * would be chosen.  Predictions move reads in time; no result depends on them.
  *
  * Where experts follow from the token alone there is nothing to guess: they are
  * told to the store as soon as the tokens are known, before the first block.
@@ -22,6 +22,11 @@
  * a right guess saves the time of a read, a wrong one costs at most as much.
  */
 #define MIN_CHANCE 0.5f
+/* Such a guess may be on its way beside another. */
+#define SURE_CHANCE 0.9f
+/* Guesses that a block's own record must outweigh, and that it remembers. */
+#define FEW_GUESSES  8.0f
+#define MOST_GUESSES 4096
 /* Bucket of an expert that is in memory: it teaches nothing about reads. */
 #define BUCKET_RESIDENT UINT8_MAX
 /* Buckets of the margin, in shares of the usual spread; the middle starts at 0. */
@@ -40,11 +45,28 @@ static uint32_t bucket_of(const struct predict *p, float margin)
 	return b < PREDICT_BUCKETS - 1 ? (uint32_t)b : PREDICT_BUCKETS - 1;
 }
 
-/* Rule of succession: before anything is known, one in two is right. */
-static float chance_of(const struct predict *p, uint32_t bucket)
+/* Rule of succession: before anything is known, one in two is right; a block is
+ * taken for an average one until it has shown more than a few guesses.
+ */
+static float chance_of(const struct predict *p, uint32_t layer, uint32_t bucket)
 {
-	return ((float)p->right[bucket] + 1.0f) /
-	       ((float)p->tried[bucket] + 2.0f);
+	const struct predict_trust *own = &p->block[layer];
+	float usual = ((float)p->all.right[bucket] + 1.0f) /
+		      ((float)p->all.tried[bucket] + 2.0f);
+
+	return ((float)own->right[bucket] + FEW_GUESSES * usual) /
+	       ((float)own->tried[bucket] + FEW_GUESSES);
+}
+
+static void learn(struct predict_trust *t, uint32_t bucket, bool right)
+{
+	/* So that it neither overflows nor stands still. */
+	if (t->tried[bucket] == MOST_GUESSES) {
+		t->tried[bucket] /= 2;
+		t->right[bucket] /= 2;
+	}
+	t->tried[bucket]++;
+	t->right[bucket] += right;
 }
 
 /* Between the last one that would be chosen and the first that would not. */
@@ -70,13 +92,19 @@ static uint32_t trusted(struct pst_fwd *f, struct predict_said *said)
 {
 	struct predict *p = &f->predict;
 	uint32_t nr = 0;
+	bool sure = true;
 
+	p->nr_sure = 0;
 	for (uint32_t r = 0; r < said->nr; r++) {
 		uint32_t id = said->ids[r];
 		bool there = pst_store_has(f->store, said->layer, id);
+		float chance = chance_of(p, said->layer, said->bucket[r]);
 
-		if (there || chance_of(p, said->bucket[r]) >= MIN_CHANCE)
+		sure &= there || chance >= SURE_CHANCE;
+		if (there || chance >= MIN_CHANCE)
 			p->ids[nr++] = id;
+		if (sure)
+			p->nr_sure = nr;
 		if (there)
 			said->bucket[r] = BUCKET_RESIDENT;
 	}
@@ -128,6 +156,7 @@ static uint32_t guess_union(struct pst_fwd *f)
 	for (uint32_t e = 0; e < hp->n_expert; e++)
 		if (f->predict.taken[e])
 			f->predict.ids[nr++] = e;
+	f->predict.nr_sure = nr;
 	return nr;
 }
 
@@ -137,6 +166,7 @@ static uint32_t guess_all(struct pst_fwd *f)
 
 	for (uint32_t e = 0; e < nr; e++)
 		f->predict.ids[e] = e;
+	f->predict.nr_sure = nr;
 	return nr;
 }
 
@@ -166,11 +196,14 @@ void pst_predict_known(struct pst_fwd *f, uint32_t n)
 {
 	if (!f->store || !f->predict.known || !pst_store_can_prefetch(f->store))
 		return;
-	for (uint32_t l = 0; l < f->m->hp.n_layers; l++)
-		if (is_known(f, l))
-			pst_store_prefetch(
-				f->store, l, f->predict.ids,
-				known(f, f->m->layers[l].moe.by_token, n));
+	for (uint32_t l = 0; l < f->m->hp.n_layers; l++) {
+		uint32_t nr;
+
+		if (!is_known(f, l))
+			continue;
+		nr = known(f, f->m->layers[l].moe.by_token, n);
+		pst_store_prefetch(f->store, l, f->predict.ids, nr, nr);
+	}
 }
 
 static void run_router(struct pst_fwd *f, uint32_t layer, uint32_t first,
@@ -236,21 +269,35 @@ static uint32_t guess(struct pst_fwd *f, uint32_t layer, uint32_t n,
 	return guess_union(f);
 }
 
-void pst_predict(struct pst_fwd *f, uint32_t layer, uint32_t n)
+/* Blocks from @first on. */
+static void predict_from(struct pst_fwd *f, uint32_t first, uint32_t n)
 {
 	uint32_t left = PST_MIN(f->predict.ahead, PREDICT_AHEAD_MAX);
 
 	if (!left || !pst_store_can_prefetch(f->store))
 		return;
-	for (uint32_t l = layer + 1; left && l < f->m->hp.n_layers; l++) {
+	for (uint32_t l = first; left && l < f->m->hp.n_layers; l++) {
 		uint32_t nr;
 
 		if (!f->m->experts[l].nr_parts || is_known(f, l))
 			continue;
 		nr = guess(f, l, n, &f->predict.said[l % PREDICT_AHEAD_MAX]);
-		pst_store_prefetch(f->store, l, f->predict.ids, nr);
+		pst_store_prefetch(f->store, l, f->predict.ids, nr,
+				   f->predict.nr_sure);
 		left--;
 	}
+}
+
+void pst_predict(struct pst_fwd *f, uint32_t layer, uint32_t n)
+{
+	predict_from(f, layer + 1, n);
+}
+
+/* Of several tokens, all experts come up in the first block anyway. */
+void pst_predict_first(struct pst_fwd *f, uint32_t n)
+{
+	if (f->store && n == 1)
+		predict_from(f, 0, n);
 }
 
 /* What was known teaches nothing about guesses. */
@@ -292,8 +339,8 @@ void pst_predict_score(struct pst_fwd *f, uint32_t layer, uint32_t n)
 		for (uint32_t i = 0; i < f->n_used; i++)
 			right |= f->sel[i] == said->ids[r];
 		if (b != BUCKET_RESIDENT) {
-			p->tried[b]++;
-			p->right[b] += right;
+			learn(&p->all, b, right);
+			learn(&p->block[layer], b, right);
 		}
 		if (r >= k)
 			continue;

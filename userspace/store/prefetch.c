@@ -3,10 +3,12 @@
  * Reading ahead: experts that a coming layer will probably want are read while
  * the drive would have nothing to do, and not one more.
  *
- * The time between the last read that a layer waits for and the first one of
- * the next is learned, and so is the drive's rate: their product is what may be
- * on its way when nothing is wanted.  A guess that is wrong then costs a slot,
- * not time.  Where guesses come from is not known here.
+ * Between the last read that a layer waits for and the first one of the next
+ * the ring is looked at now and then, and what has landed is followed by the
+ * next guess.  How long it is not looked at is learned, and so is the drive's
+ * rate: their product is what may be on its way when nothing is wanted.  A guess
+ * that is wrong then costs a slot and little time.  Where guesses come from is
+ * not known here.
  */
 #include <assert.h>
 #include <errno.h>
@@ -20,6 +22,11 @@
  */
 #define LAST_READS	2
 #define LAST_READS_WIDE 32
+/* Beyond what the drive reads between two looks, if they are hardly ever wrong:
+ * reads that went out together end together, and others are to be under way
+ * then.
+ */
+#define SURE_MORE 1u
 /* Experts of an earlier run that are on their way at once. */
 #define WARM_SLOTS 4u
 /* Of all slots, so that guesses never crowd out what is wanted. */
@@ -55,18 +62,30 @@ void pst_pace_begin(struct pst_store *s, uint32_t nr_misses)
 
 	if (!nr_misses)
 		return;
-	if (p->idle_since_ns) {
-		double ns = (double)(pst_now_ns() - p->idle_since_ns);
-
-		*gap += (*gap > 0 ? PACE_WEIGHT : 1.0) * (ns - *gap);
-	}
-	p->idle_since_ns = 0;
+	pst_pace_look(s);
+	if (p->looked_ns)
+		*gap += (*gap > 0 ? PACE_WEIGHT : 1.0) *
+			((double)p->blind_ns - *gap);
+	p->looked_ns = 0;
 	sample_rate(s);
 }
 
 void pst_pace_quiet(struct pst_store *s)
 {
-	s->pace.idle_since_ns = pst_now_ns();
+	s->pace.looked_ns = pst_now_ns();
+	s->pace.blind_ns = 0;
+}
+
+void pst_pace_look(struct pst_store *s)
+{
+	struct pace *p = &s->pace;
+	uint64_t now_ns;
+
+	if (!p->looked_ns)
+		return;
+	now_ns = pst_now_ns();
+	p->blind_ns = PST_MAX(p->blind_ns, now_ns - p->looked_ns);
+	p->looked_ns = now_ns;
 }
 
 uint32_t pst_pace_slots(const struct pst_store *s)
@@ -88,7 +107,7 @@ bool pst_store_can_prefetch(const struct pst_store *s)
 }
 
 void pst_store_prefetch(struct pst_store *s, uint32_t layer,
-			const uint32_t *ids, uint32_t nr)
+			const uint32_t *ids, uint32_t nr, uint32_t nr_sure)
 {
 	if (s->mode != PST_STORE_STREAM)
 		return;
@@ -102,7 +121,9 @@ void pst_store_prefetch(struct pst_store *s, uint32_t layer,
 		/* Resident or past the bound: guarded against eviction only. */
 		if (s->slot_of[key] == NO_SLOT &&
 		    s->nr_guesses < s->guesses_max)
-			s->guesses[s->nr_guesses++] = key;
+			s->guesses[s->nr_guesses++] =
+				(struct guess){ .key = key,
+						.sure = i < nr_sure };
 	}
 	pst_prefetch_start(s);
 }
@@ -163,7 +184,7 @@ void pst_prefetch_begin(struct pst_store *s, uint32_t layer)
 			overtake(s, &s->slots[slot]);
 	}
 	for (uint32_t i = 0; i < s->nr_guesses; i++)
-		if (s->guesses[i] / s->nr_experts != layer)
+		if (s->guesses[i].key / s->nr_experts != layer)
 			s->guesses[kept++] = s->guesses[i];
 	s->nr_guesses = kept;
 }
@@ -186,9 +207,11 @@ static void start_guesses(struct pst_store *s, uint32_t most,
 {
 	uint32_t at = 0, kept = 0;
 
-	for (; at < s->nr_guesses && s->prefetch_slots < most; at++) {
-		uint32_t key = s->guesses[at], slot;
+	for (; at < s->nr_guesses; at++) {
+		uint32_t key = s->guesses[at].key, slot;
 
+		if (s->prefetch_slots >= most + SURE_MORE * s->guesses[at].sure)
+			break;
 		if (s->slot_of[key] != NO_SLOT)
 			continue;
 		slot = pst_slot_claim_spare(s);
@@ -241,6 +264,17 @@ void pst_prefetch_start(struct pst_store *s)
 	for (struct pst_io_read *r = list.head; r; r = r->next)
 		r->prio = PST_IO_IDLE;
 	pst_io_submit(s->io, list.head);
+}
+
+void pst_store_poll(struct pst_store *s)
+{
+	if (s->nr_left || s->mode != PST_STORE_STREAM)
+		return;
+	pst_pace_look(s);
+	if (!pst_io_outstanding(s->io))
+		return;
+	pst_slots_reap(s, false, NULL);
+	pst_prefetch_start(s);
 }
 
 static int by_key(const void *a, const void *b)

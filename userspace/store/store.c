@@ -159,6 +159,7 @@ void pst_slots_reap(struct pst_store *s, bool wait, struct pst_diag *diag)
 	struct pst_io_read *r = pst_io_reap(s->io, wait), *next;
 	bool waited = s->demand_reads;
 
+	pst_pace_look(s);
 	for (; r; r = next) {
 		next = r->next;
 		landed(s, r, diag);

@@ -223,13 +223,23 @@ bool pst_store_can_prefetch(const struct pst_store *s);
  * pst_store_prefetch() - experts that a coming layer will probably want
  * @layer: with parts, not the one of the wanted set
  * @ids: [nr] experts, those to be read first in front
+ * @nr_sure: of these, the first ones that are hardly ever wrong
  *
  * They are read while the drive would idle, as far as slots can be had that
  * nothing better is in; what is resident among them is not evicted before the
  * layer has come.  pst_store_begin() of that layer ends it.
  */
 void pst_store_prefetch(struct pst_store *s, uint32_t layer,
-			const uint32_t *ids, uint32_t nr);
+			const uint32_t *ids, uint32_t nr, uint32_t nr_sure);
+
+/**
+ * pst_store_poll() - while something else is computed: what was read ahead and
+ *	has landed makes way for the next guess
+ *
+ * Between sets, else it does nothing.  Does not block; a glance at memory when
+ * nothing has landed.
+ */
+void pst_store_poll(struct pst_store *s);
 
 /**
  * pst_store_warm() - experts that an earlier run found worth keeping

@@ -51,10 +51,17 @@ struct keep {
 
 /* What is known of the drive's idle time, to fill it and no more. */
 struct pace {
-	uint64_t idle_since_ns; /* 0: the wanted set still waits for reads */
-	double gap_ns[2]; /* decayed mean, of decode and of prefill */
+	uint64_t looked_ns; /* last; 0: the wanted set still waits for reads */
+	uint64_t blind_ns; /* longest time without a look since it does not */
+	double gap_ns[2]; /* decayed mean of that, of decode and of prefill */
 	double bytes_per_ns; /* decayed mean while reads are outstanding */
 	uint64_t bytes_before, busy_before_ns; /* io's, at the last sample */
+};
+
+/* An expert that may be wanted soon. */
+struct guess {
+	uint32_t key;
+	bool sure; /* hardly ever wrong */
 };
 
 struct pst_store {
@@ -95,8 +102,8 @@ struct pst_store {
 	bool wide; /* the set is of several tokens: prefill */
 	int failed;
 
-	/* Experts that may be wanted soon: keys in the order of reading. */
-	uint32_t *guesses; /* [guesses_max] */
+	/* Experts that may be wanted soon, in the order of reading. */
+	struct guess *guesses; /* [guesses_max] */
 	uint32_t guesses_max, nr_guesses;
 	bool *guarded; /* [nr_layers * nr_experts]: guessed, not come yet */
 	uint32_t *warm; /* [nr_slots] keys of an earlier run, ascending */
@@ -175,7 +182,10 @@ void pst_pace_begin(struct pst_store *s, uint32_t nr_misses);
 /** pst_pace_quiet() - no read of the wanted set is outstanding any more */
 void pst_pace_quiet(struct pst_store *s);
 
-/** pst_pace_slots() - experts that the drive could read while it would idle */
+/** pst_pace_look() - the ring is being looked at */
+void pst_pace_look(struct pst_store *s);
+
+/** pst_pace_slots() - experts that the drive could read between two looks */
 uint32_t pst_pace_slots(const struct pst_store *s);
 
 static inline uint32_t key_of(const struct pst_store *s, uint32_t layer,
