@@ -50,18 +50,21 @@ static void read_kimi_linear(struct pst_keys *r, struct pst_hparams *hp)
 
 static const char *const reads_kimi[] = { "attention.head_count_kv", NULL };
 
+/* Fields that both rows share. */
+/* clang-format off */
+#define KIMI_BLOCKS					\
+	.rope = PST_ROPE_NORM,				\
+	PST_ROUTED_LIKE_V3,				\
+	.choice_bias = PST_OPTIONAL,			\
+	.norm_topk = true,				\
+	.groups = true,					\
+	.nextn = true,					\
+	.reads = reads_kimi
+/* clang-format on */
+
 const struct pst_arch pst_arch_kimi_linear = {
 	.name = "kimi-linear",
-	.rope = PST_ROPE_NORM,
-	.experts = PST_EXPERTS_ALWAYS,
-	.gating = PST_GATING_SIGMOID,
-	.gatings = 1 << PST_GATING_SOFTMAX,
-	.choice_bias = PST_OPTIONAL,
-	.norm_topk = true,
-	.shared_expert = true,
-	.groups = true,
-	.nextn = true,
-	.reads = reads_kimi,
+	KIMI_BLOCKS,
 	.keys = read_kimi_linear,
 };
 
@@ -105,18 +108,9 @@ static void read_kimi_k3(struct pst_keys *r, struct pst_hparams *hp)
 
 const struct pst_arch pst_arch_kimi_k3 = {
 	.name = "kimi-k3",
-	.rope = PST_ROPE_NORM,
+	KIMI_BLOCKS,
 	.out_gate = PST_OPTIONAL,
-	.experts = PST_EXPERTS_ALWAYS,
-	.gating = PST_GATING_SIGMOID,
-	.gatings = 1 << PST_GATING_SOFTMAX,
-	.choice_bias = PST_OPTIONAL,
-	.norm_topk = true,
-	.shared_expert = true,
-	.groups = true,
-	.nextn = true,
 	.glu = PST_GLU_SITU,
 	.residual = &pst_residual_sums,
-	.reads = reads_kimi,
 	.keys = read_kimi_k3,
 };

@@ -62,18 +62,26 @@ static void read_qwen3next(struct pst_keys *r, struct pst_hparams *hp)
 static const char *const reads_qwen3next[] = { "attention.head_count_kv",
 					       NULL };
 
+/* Fields that the rows share: of all of them, and of those with experts. */
+/* clang-format off */
+#define GATED_BLOCKS					\
+	.rope = PST_ROPE_NEOX,				\
+	.qk_norm = PST_QK_NORM_HEAD,			\
+	.q_gated = true,				\
+	.nextn = true,					\
+	.ffn_norm = "post_attention_norm",		\
+	.reads = reads_qwen3next
+#define GATED_EXPERTS					\
+	.experts = PST_EXPERTS_ALWAYS,			\
+	.norm_topk = true,				\
+	.shared_expert = true,				\
+	.shared_gated = true
+/* clang-format on */
+
 const struct pst_arch pst_arch_qwen3next = {
 	.name = "qwen3next",
-	.rope = PST_ROPE_NEOX,
-	.qk_norm = PST_QK_NORM_HEAD,
-	.q_gated = true,
-	.experts = PST_EXPERTS_ALWAYS,
-	.norm_topk = true,
-	.shared_expert = true,
-	.shared_gated = true,
-	.nextn = true,
-	.ffn_norm = "post_attention_norm",
-	.reads = reads_qwen3next,
+	GATED_BLOCKS,
+	GATED_EXPERTS,
 	.keys = read_qwen3next,
 };
 
@@ -86,26 +94,13 @@ static void read_qwen35(struct pst_keys *r, struct pst_hparams *hp)
 
 const struct pst_arch pst_arch_qwen35 = {
 	.name = "qwen35",
-	.rope = PST_ROPE_NEOX,
-	.qk_norm = PST_QK_NORM_HEAD,
-	.q_gated = true,
-	.nextn = true,
-	.ffn_norm = "post_attention_norm",
-	.reads = reads_qwen3next,
+	GATED_BLOCKS,
 	.keys = read_qwen35,
 };
 
 const struct pst_arch pst_arch_qwen35moe = {
 	.name = "qwen35moe",
-	.rope = PST_ROPE_NEOX,
-	.qk_norm = PST_QK_NORM_HEAD,
-	.q_gated = true,
-	.experts = PST_EXPERTS_ALWAYS,
-	.norm_topk = true,
-	.shared_expert = true,
-	.shared_gated = true,
-	.nextn = true,
-	.ffn_norm = "post_attention_norm",
-	.reads = reads_qwen3next,
+	GATED_BLOCKS,
+	GATED_EXPERTS,
 	.keys = read_qwen35,
 };
