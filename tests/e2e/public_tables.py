@@ -229,7 +229,8 @@ def deepseek(layers, width, heads, vocab, q_rank, dense, ff, moe,
 
 def gemma4(layers, width, heads, period, kv, window, ff, vocab=262144):
     """kv: heads of keys in blocks with a window, and in the others, which are
-    one in @period; the heads of the latter are twice as long."""
+    one in @period; the heads of the latter are twice as long.  ff: of each
+    block."""
     t = Table("gemma4", layers, width, vocab)
     every = range(layers)
     local = [(i + 1) % period != 0 for i in every]
@@ -252,7 +253,9 @@ def gemma4(layers, width, heads, period, kv, window, ff, vocab=262144):
         t.add("attn_q_norm", hd, layer=i)
         t.add("attn_output", heads * hd, width, layer=i)
         t.add("layer_output_scale", 1, layer=i)
-    t.dense(every, ff)
+    for i in every:
+        t.dense([i], ff[i])
+    t.keys["gemma4.feed_forward_length"] = (gguf.ARRAY, (gguf.U32, ff))
     return t, local
 
 
@@ -266,9 +269,9 @@ def gemma4_keys(t, which, local, kv, values):
             t.add("attn_v", t.width, heads * hd, layer=i)
 
 
-def gemma4_26b():
-    t, local = gemma4(30, 2816, 16, 6, (8, 2), 1024, 2112)
-    every = range(30)
+def gemma4_26b(layers=30):
+    t, local = gemma4(layers, 2816, 16, 6, (8, 2), 1024, [2112] * layers)
+    every = range(layers)
     gemma4_keys(t, every, local, (8, 2), False)
     t.experts = 128
     t.numbers(expert_count=128, expert_used_count=8,
@@ -284,8 +287,10 @@ def gemma4_26b():
 
 
 def gemma4_e2b(layers=35, shared=20, vocab=262144, width=1536, ff=6144):
-    """The shape of E2B, with blocks of one width, or of a smaller one."""
-    t, local = gemma4(layers, width, 8, 5, (1, 1), 512, ff, vocab)
+    """The shape of E2B, or a smaller one of its kind: the blocks without keys
+    of their own are twice as wide inside."""
+    t, local = gemma4(layers, width, 8, 5, (1, 1), 512,
+                      [ff] * (layers - shared) + [2 * ff] * shared, vocab)
     every = range(layers)
     gemma4_keys(t, range(layers - shared), local, (1, 1), True)
     t.numbers(attention__shared_kv_layers=shared,
@@ -516,14 +521,15 @@ MODELS = (
 
 
 def main():
+    tables = {m[0]: m[1] for m in MODELS}
+    # No size of it is known from elsewhere.
+    tables["Gemma-4-E2B"] = gemma4_e2b()
     if len(sys.argv) != 3:
         sys.exit(__doc__)
-    for name, table, _, _ in MODELS:
-        if name == sys.argv[1]:
-            table.write(sys.argv[2])
-            return
-    sys.exit("penstock: no table of '%s': there are %s" % (
-        sys.argv[1], ", ".join(m[0] for m in MODELS)))
+    if sys.argv[1] not in tables:
+        sys.exit("penstock: no table of '%s': there are %s" % (
+            sys.argv[1], ", ".join(tables)))
+    tables[sys.argv[1]].write(sys.argv[2])
 
 
 if __name__ == "__main__":
