@@ -154,6 +154,36 @@ def test_mistral3(tap):
     matters(tap, "mistral3: the log multiplier", want, model, case)
 
 
+class SmolLM3(ref.Model):
+    """Pairs of neighbours; blocks that do not rotate."""
+    halves = False
+    period = 4
+
+    def attention(self, x, layer):
+        self.still = (layer + 1) % self.period == 0
+        return super().attention(x, layer)
+
+    def angles(self, n):
+        return super().angles(n) * (not self.still)
+
+
+def test_smollm3(tap):
+    """Two blocks become four: without the fourth there is nothing to see."""
+    source, tokens = load("llama")
+    case = Case(source, tokens, "smollm3")
+    layers = 2 * geometry(source)["layers"]
+    w = ref.weights(source)
+    for name, values in w.items():
+        if name.startswith("blk."):
+            _, i, rest = name.split(".", 2)
+            case.tensors["blk.%d.%s" % (int(i) + layers // 2, rest)] = values
+    case.number("block_count", gguf.U32, layers)
+    model = SmolLM3(case.weights(), **dict(geometry(source), layers=layers))
+    want = check(tap, "smollm3", case, model)
+    model.period = layers + 1
+    matters(tap, "smollm3: a block that does not rotate", want, model, case)
+
+
 class PhiMoe(ref.Model):
     """Norms about the mean, biases everywhere, LongRoPE, SparseMixer."""
     factors = None
@@ -451,6 +481,7 @@ def main():
     tap = e2e.Tap()
     test_qwen2(tap)
     test_mistral3(tap)
+    test_smollm3(tap)
     test_phimoe(tap)
     test_minimax_m3(tap)
     test_nomic_bert(tap)

@@ -25,6 +25,7 @@ const struct tm_family tm_families[] = {
 	{ "qwen35", false },	  { "qwen35moe", true },
 	{ "kimi-linear", true },  { "kimi-k3", true },
 	{ "deepseek4", true },	  { "bert", false },
+	{ "smollm3", false },
 };
 
 const size_t tm_nr_families = PST_ARRAY_SIZE(tm_families);

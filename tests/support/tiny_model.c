@@ -569,11 +569,14 @@ static void add_bert(struct tiny_model *m)
 
 void tm_init(struct tiny_model *m, const char *arch, bool moe)
 {
+	/* Its fourth block is the first that is unlike Llama's. */
+	uint32_t layers = strcmp(arch, "smollm3") ? TM_LAYERS : 4;
+
 	memset(m, 0, sizeof(*m));
 	m->arch = arch;
 	m->seed = 1;
 	tm_str(m, "%general.architecture", arch);
-	tm_u32(m, "block_count", TM_LAYERS);
+	tm_u32(m, "block_count", layers);
 	tm_u32(m, "embedding_length", TM_EMBD);
 	tm_u32(m, "context_length", 256);
 	tm_u32(m, "feed_forward_length", TM_FF);
@@ -608,7 +611,7 @@ void tm_init(struct tiny_model *m, const char *arch, bool moe)
 	}
 	tm_add(m, "output_norm.weight", TM_EMBD, 1, 1);
 	tm_add(m, "output.weight", TM_EMBD, TM_VOCAB, 1);
-	for (uint32_t l = 0; l < TM_LAYERS; l++) {
+	for (uint32_t l = 0; l < layers; l++) {
 		add_attention(m, l);
 		add_ffn(m, l, moe);
 	}

@@ -34,6 +34,7 @@ static const struct pst_arch *const archs[] = {
 	&pst_arch_phi3,
 	&pst_arch_phimoe,
 	&pst_arch_mistral3,
+	&pst_arch_smollm3,
 	&pst_arch_gemma3,
 	&pst_arch_gemma4,
 	&pst_arch_qwen3next,

@@ -43,6 +43,7 @@ extern const struct pst_arch pst_arch_llama4;
 extern const struct pst_arch pst_arch_phi3;
 extern const struct pst_arch pst_arch_phimoe;
 extern const struct pst_arch pst_arch_mistral3;
+extern const struct pst_arch pst_arch_smollm3;
 extern const struct pst_arch pst_arch_gemma3;
 extern const struct pst_arch pst_arch_gemma4;
 extern const struct pst_arch pst_arch_qwen3next;
