@@ -5,6 +5,7 @@
  * are bounded by a few eps times the sum of |scale x code x activation|.
  */
 #include "books_x86.h"
+#include "dot_avx2.h"
 #include "mul_q8_avx2_tmpl.h"
 #include "plain16_x86.h"
 #include "x86_priv.h"
@@ -147,6 +148,7 @@ PST_K_INLINE __m256i codes_tq2_0(const uint8_t *p, uint32_t c)
 static const struct fmt fmt_tq2_0 = {
 	.bytes = PST_K_TQ2_0_BYTES,
 	.offset = 1,
+	.max = 2,
 	.scales = scales_tq2_0,
 	.codes = codes_tq2_0,
 	.dot = dot_u8,
@@ -184,6 +186,7 @@ PST_K_INLINE __m256i codes_tq1_0(const uint8_t *p, uint32_t c)
 static const struct fmt fmt_tq1_0 = {
 	.bytes = PST_K_TQ1_0_BYTES,
 	.offset = 1,
+	.max = 2,
 	.scales = scales_tq1_0,
 	.codes = codes_tq1_0,
 	.dot = dot_u8,
@@ -215,6 +218,7 @@ PST_K_INLINE __m256i codes_nvfp4(const uint8_t *p, uint32_t c)
 static const struct fmt fmt_nvfp4 = {
 	.bytes = 4 * PST_K_NVFP4_BYTES,
 	.offset = 12,
+	.max = 24,
 	.sub16 = true,
 	.has_tail = true,
 	.scales = scales_nvfp4,
@@ -238,6 +242,7 @@ PST_K_INLINE __m256i codes_q1_0(const uint8_t *p, uint32_t c)
 static const struct fmt fmt_q1_0 = {
 	.bytes = 2 * PST_K_Q1_0_BYTES,
 	.offset = 1,
+	.max = 2,
 	.has_tail = true,
 	.scales = scales_q1_0,
 	.codes = codes_q1_0,
@@ -259,6 +264,7 @@ PST_K_INLINE __m256i codes_q2_0(const uint8_t *p, uint32_t c)
 static const struct fmt fmt_q2_0 = {
 	.bytes = 4 * PST_K_Q2_0_BYTES,
 	.offset = 1,
+	.max = 3,
 	.has_tail = true,
 	.scales = scales_q2_0,
 	.codes = codes_q2_0,

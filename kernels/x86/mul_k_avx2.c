@@ -5,6 +5,7 @@
  * of the reference; the float sums are bounded by a few eps times the sum of
  * |scale x code x activation|.
  */
+#include "dot_avx2.h"
 #include "mul_q8_avx2_tmpl.h"
 #include "scales_x86.h"
 #include "x86_priv.h"
@@ -41,6 +42,7 @@ PST_K_INLINE __m256i codes_q4_k(const uint8_t *p, uint32_t c)
 
 static const struct fmt fmt_q4_k = {
 	.bytes = PST_K_Q4_K_BYTES,
+	.max = 15,
 	.min = MIN32,
 	.scales = scales_q4_k,
 	.codes = codes_q4_k,
@@ -85,6 +87,7 @@ PST_K_INLINE __m256i codes_q6_k(const uint8_t *p, uint32_t c)
 static const struct fmt fmt_q6_k = {
 	.bytes = PST_K_Q6_K_BYTES,
 	.offset = 32,
+	.max = 63,
 	.sub16 = true,
 	.scales = scales_q6_k,
 	.codes = codes_q6_k,
@@ -109,6 +112,7 @@ PST_K_INLINE __m256i codes_q5_k(const uint8_t *p, uint32_t c)
 /* The scales lie as those of Q4_K. */
 static const struct fmt fmt_q5_k = {
 	.bytes = PST_K_Q5_K_BYTES,
+	.max = 31,
 	.min = MIN32,
 	.scales = scales_q4_k,
 	.codes = codes_q5_k,
@@ -146,6 +150,7 @@ PST_K_INLINE __m256i codes_q2_k(const uint8_t *p, uint32_t c)
 
 static const struct fmt fmt_q2_k = {
 	.bytes = PST_K_Q2_K_BYTES,
+	.max = 3,
 	.sub16 = true,
 	.min = MIN16,
 	.scales = scales_q2_k,
@@ -173,6 +178,7 @@ PST_K_INLINE __m256i codes_q3_k(const uint8_t *p, uint32_t c)
 static const struct fmt fmt_q3_k = {
 	.bytes = PST_K_Q3_K_BYTES,
 	.offset = 4,
+	.max = 7,
 	.sub16 = true,
 	.scales = scales_q3_k,
 	.codes = codes_q3_k,

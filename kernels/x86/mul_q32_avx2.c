@@ -5,6 +5,7 @@
  * of the reference; the float sums are bounded by a few eps times the sum of
  * |scale x code x activation|.
  */
+#include "dot_avx2.h"
 #include "mul_q8_avx2_tmpl.h"
 #include "x86_priv.h"
 
@@ -67,6 +68,7 @@ PST_K_INLINE __m256i codes_q4_0(const uint8_t *p, uint32_t c)
 static const struct fmt fmt_q4_0 = {
 	.bytes = 8 * PST_K_Q4_0_BYTES,
 	.offset = 8,
+	.max = 15,
 	.has_tail = true,
 	.scales = scales_q4_0,
 	.codes = codes_q4_0,
@@ -96,6 +98,7 @@ PST_K_INLINE __m256i codes_q4_1(const uint8_t *p, uint32_t c)
 
 static const struct fmt fmt_q4_1 = {
 	.bytes = 8 * PST_K_Q4_1_BYTES,
+	.max = 15,
 	.min = MIN32,
 	.has_tail = true,
 	.scales = scales_q4_1,
@@ -130,6 +133,7 @@ PST_K_INLINE __m256i codes_q5_0(const uint8_t *p, uint32_t c)
 static const struct fmt fmt_q5_0 = {
 	.bytes = 8 * PST_K_Q5_0_BYTES,
 	.offset = 16,
+	.max = 31,
 	.has_tail = true,
 	.scales = scales_q5_0,
 	.codes = codes_q5_0,
@@ -148,6 +152,7 @@ PST_K_INLINE __m256i codes_q5_1(const uint8_t *p, uint32_t c)
 
 static const struct fmt fmt_q5_1 = {
 	.bytes = 8 * PST_K_Q5_1_BYTES,
+	.max = 31,
 	.min = MIN32,
 	.has_tail = true,
 	.scales = scales_q5_1,
@@ -205,6 +210,7 @@ PST_K_INLINE __m256i codes_mxfp4(const uint8_t *p, uint32_t c)
 static const struct fmt fmt_mxfp4 = {
 	.bytes = 8 * PST_K_MXFP4_BYTES,
 	.offset = 12,
+	.max = 24,
 	.has_tail = true,
 	.scales = scales_mxfp4,
 	.codes = codes_mxfp4,
