@@ -99,6 +99,17 @@ class Inflated(unittest.TestCase):
         result = json.loads(out)['results'][0]
         self.assertEqual(result['predict_said'], 30 * LAYERS * USED)
 
+    def test_whole_blocks_are_read_ahead_where_it_is_forced(self):
+        read = {}
+        for way in ('union', 'whole'):
+            rc, out, err = self.bench(
+                '-p', TOKENS, '-g', 0, '-o', 'json', '--prefetch', 'next',
+                '--expert-cache', '40%', '--prefill', way, '--against',
+                'resident')
+            self.assertEqual(rc, 0, err)
+            read[way] = json.loads(out)['results'][0]['distinct_experts']
+        self.assertEqual(read['union'], read['whole'])
+
     def test_bench_wants_as_many_as_it_is_asked_for(self):
         rc, _, err = self.bench('-p', 20, '-g', TOKENS)
         self.assertEqual(rc, 2)

@@ -73,6 +73,10 @@ static const struct choice prefetch_choices[] = { { "auto", PST_PREFETCH_AUTO },
 						  { "next2",
 						    PST_PREFETCH_NEXT2 },
 						  { NULL, 0 } };
+static const struct choice prefill_choices[] = { { "auto", PST_PREFILL_AUTO },
+						 { "union", PST_PREFILL_UNION },
+						 { "whole", PST_PREFILL_WHOLE },
+						 { NULL, 0 } };
 static const struct choice out_choices[] = { { "text", OUT_TEXT },
 					     { "json", OUT_JSON },
 					     { "csv", OUT_CSV },
@@ -247,6 +251,10 @@ static const struct opt options[] = {
 	  "tokens of prefill; default 64, with --routing the trace's" },
 	{ "gen-tokens", 'g', K_U32, OPT_BENCH, OFF(gen_tokens), NULL, "N",
 	  "tokens of decode; default 32, with --routing the trace's" },
+	{ "prefill", 0, K_CHOICE, OPT_BENCH, OFF(engine.prefill),
+	  prefill_choices, "auto|union|whole",
+	  "what is read ahead in prefill: what the next router would take, or "
+	  "the whole next block" },
 	{ "repeat", 'r', K_U32, OPT_BENCH, OFF(repeat), NULL, "N",
 	  "runs per mode, the median is shown; default 1" },
 	{ "against", 0, K_STR, OPT_BENCH, OFF(against), NULL, "MODES",

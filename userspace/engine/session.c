@@ -129,6 +129,14 @@ static uint64_t wanted(const struct pst_engine *e)
 	return ss.hits + ss.misses;
 }
 
+/* Nearly all were wanted by the chunk before: no need to guess. */
+static bool reads_whole_blocks(const struct pst_engine *e)
+{
+	if (e->opts.prefill == PST_PREFILL_AUTO)
+		return e->wanted_share >= WHOLE_SHARE;
+	return e->opts.prefill == PST_PREFILL_WHOLE;
+}
+
 static int run_pass(struct pst_engine *e, struct pst_fwd_pass *pass,
 		    struct pst_diag *diag)
 {
@@ -137,8 +145,7 @@ static int run_pass(struct pst_engine *e, struct pst_fwd_pass *pass,
 
 	pst_engine_govern(e);
 	start = pst_now_ns();
-	/* Nearly all were wanted by the chunk before: no need to guess. */
-	pass->predict_whole = pass->n > 1 && e->wanted_share >= WHOLE_SHARE;
+	pass->predict_whole = pass->n > 1 && reads_whole_blocks(e);
 	pass->predict_ahead = blocks_ahead(e, pass->n);
 	pass->predict_known = e->opts.prefetch != PST_PREFETCH_OFF;
 	e->prefetch_on = pass->predict_ahead;

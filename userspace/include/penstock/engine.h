@@ -73,6 +73,13 @@ enum pst_prefetch {
 	PST_PREFETCH_NEXT2 /* those of the next two blocks, always */
 };
 
+/* What is read ahead in a prompt. */
+enum pst_prefill_way {
+	PST_PREFILL_AUTO, /* whole blocks where the last chunk wanted nearly all */
+	PST_PREFILL_UNION, /* what the next router would take for the chunk */
+	PST_PREFILL_WHOLE /* all experts of the next block, in file order */
+};
+
 /* On which NUMA node weights, keys and values lie. */
 enum pst_numa {
 	PST_NUMA_AUTO, /* the drive's node, if there are several and it fits */
@@ -112,6 +119,7 @@ enum pst_numa {
  * @cpu_mask: PST_CPU_* that kernels may use; @cpu_mask_set says it is given
  * @policy: name of the eviction policy, NULL for the default
  * @prefetch: which experts are read before they are wanted
+ * @prefill: of a prompt, which of these; to be measured
  * @mirrors: [nr_mirrors] copies of the model, on other drives: a file, the first
  *	part of a split model, or a directory with files of the same names, of
  *	a split model also with some of them only
@@ -152,6 +160,7 @@ struct pst_engine_opts {
 	uint32_t cpu_mask;
 	const char *policy;
 	enum pst_prefetch prefetch;
+	enum pst_prefill_way prefill;
 	const char *mirrors[PST_ENGINE_MIRRORS_MAX];
 	uint32_t nr_mirrors;
 	bool no_governor;
