@@ -79,6 +79,29 @@ static void a_guess_on_its_way_is_not_read_twice(void **state)
 	sbed_close(&b);
 }
 
+static void a_guess_that_somebody_else_reaps_is_a_hit(void **state)
+{
+	struct pst_io_read *r;
+	struct pst_io_stats io;
+	struct sbed b;
+
+	sbed_open(&b, &shape);
+	teach_long_gaps(&b);
+	GUESS(&b, 1, 4);
+	while (pst_io_outstanding(b.io)) {
+		r = pst_io_reap(b.io, true);
+		assert_non_null(r);
+		pst_store_landed(b.s, r);
+	}
+	assert_true(pst_store_has(b.s, 1, 4));
+	RUN_OK(&b, 1, 4);
+	assert_int_equal(stats(&b).hits, 1);
+	assert_int_equal(stats(&b).prefetch_late, 0);
+	pst_io_stats_read(b.io, &io);
+	assert_int_equal(io.reads, 3);
+	sbed_close(&b);
+}
+
 static void wanted_experts_are_read_before_guesses(void **state)
 {
 	struct pst_expert got[2];
@@ -290,6 +313,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(a_right_guess_is_a_hit),
 		cmocka_unit_test(a_guess_on_its_way_is_not_read_twice),
+		cmocka_unit_test(a_guess_that_somebody_else_reaps_is_a_hit),
 		cmocka_unit_test(wanted_experts_are_read_before_guesses),
 		cmocka_unit_test(guesses_of_a_layer_end_when_it_comes),
 		cmocka_unit_test(a_wrong_guess_that_waits_is_withdrawn),

@@ -176,18 +176,23 @@ static int failed(struct pst_fwd *f, const struct row_read *r,
 static int collect(struct pst_fwd *f, struct pst_diag *diag)
 {
 	struct pst_io_read *r = pst_io_reap(f->rows.io, true), *next;
+	struct pst_io_read *others = NULL, **tail = &others;
 	int rc = 0;
 
 	for (; r; r = next) {
 		next = r->next;
 		if (r->owner != &f->rows) {
-			pst_store_landed(f->store, r);
+			*tail = r;
+			tail = &r->next;
 			continue;
 		}
 		f->rows.nr_pending--;
 		if (r->result)
 			rc = failed(f, (struct row_read *)r, diag);
 	}
+	*tail = NULL;
+	if (others)
+		pst_store_landed(f->store, others);
 	return rc;
 }
 

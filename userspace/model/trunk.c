@@ -5,6 +5,7 @@
  * traffic would evict it.  And what is left out of it: long tables of which a
  * token needs but one row (rows.c).
  */
+#include <assert.h>
 #include <errno.h>
 #include <inttypes.h>
 #include <stdlib.h>
@@ -85,6 +86,7 @@ static void leave_tables(struct pst_model *m, uint64_t min_bytes)
 		r->left = r->t->size_bytes >= min_bytes && is_table(m, r);
 		if (!r->left)
 			continue;
+		assert(m->nr_tables < PST_MAX_TABLES);
 		m->tables[m->nr_tables++] =
 			(struct pst_table){ .t = r->t, .w = r->table };
 		m->table_bytes += r->t->size_bytes;

@@ -147,31 +147,32 @@ static void finish_slot(struct pst_store *s, struct slot *sl,
 	pst_slot_drop(s, sl);
 }
 
-static void landed(struct pst_store *s, const struct pst_io_read *r,
+/* The ring has been looked at; these have ended. */
+static void landed(struct pst_store *s, struct pst_io_read *r,
 		   struct pst_diag *diag)
 {
-	if (pst_slot_landed(s, r))
-		finish_slot(s, r->owner, diag);
-}
-
-void pst_slots_reap(struct pst_store *s, bool wait, struct pst_diag *diag)
-{
-	struct pst_io_read *r = pst_io_reap(s->io, wait), *next;
 	bool waited = s->demand_reads;
+	struct pst_io_read *next;
 
 	pst_pace_look(s);
 	for (; r; r = next) {
 		next = r->next;
-		landed(s, r, diag);
+		if (pst_slot_landed(s, r))
+			finish_slot(s, r->owner, diag);
 	}
 	if (waited && !s->demand_reads)
 		pst_pace_quiet(s);
 }
 
-void pst_store_landed(struct pst_store *s, const struct pst_io_read *r)
+void pst_slots_reap(struct pst_store *s, bool wait, struct pst_diag *diag)
+{
+	landed(s, pst_io_reap(s->io, wait), diag);
+}
+
+void pst_store_landed(struct pst_store *s, struct pst_io_read *list)
 {
 	assert(!s->nr_left);
-	landed(s, r, NULL);
+	landed(s, list, NULL);
 }
 
 static void give_mapped(const struct pst_store *s, uint32_t expert,

@@ -312,11 +312,12 @@ int pst_store_take(struct pst_store *s, struct pst_expert *out, uint32_t max,
 void pst_store_done(struct pst_store *s, uint32_t expert);
 
 /**
- * pst_store_landed() - a read of the store, reaped by somebody else
+ * pst_store_landed() - reads of the store that somebody else has reaped
+ * @list: linked by @next, as pst_io_reap() gave them
  *
  * Between sets, for one who waits for reads of his own from the same io.
  */
-void pst_store_landed(struct pst_store *s, const struct pst_io_read *r);
+void pst_store_landed(struct pst_store *s, struct pst_io_read *list);
 
 /** pst_store_end() - forget the set, also half-way after an error */
 void pst_store_end(struct pst_store *s);
