@@ -184,6 +184,116 @@ def test_smollm3(tap):
     matters(tap, "smollm3: a block that does not rotate", want, model, case)
 
 
+class Llama4(ref.Model):
+    """Three of four blocks see their own run of positions and rotate, the
+    fourth sees all and heats q.  One expert, weighed before it is computed, and
+    a shared one; or a dense block, where one in @step has experts."""
+    halves = False
+    period, run, heat_scale, rms, step = 4, 8192, 0.1, True, 1
+
+    def unit(self, x):
+        return x / np.sqrt(np.mean(x * x, -1, keepdims=True) + self.eps)
+
+    def angles(self, n):
+        return super().angles(n) / self.w.get("rope_freqs.weight", 1.0)
+
+    def heads_of(self, x, layer, which, heads, full):
+        y = self.project(x, layer, which, heads)
+        if full:
+            return y
+        y = self.rope(y)
+        return self.unit(y) if self.rms else y
+
+    def attention(self, x, layer):
+        full = (layer + 1) % self.period == 0
+        pos = np.arange(len(x))
+        q = self.heads_of(x, layer, "q", self.heads, full)
+        k = self.heads_of(x, layer, "k", self.kv_heads, full)
+        v = self.project(x, layer, "v", self.kv_heads)
+        if full:
+            q = q * (1 + self.heat_scale * np.log1p(
+                (pos + 1) // self.run))[:, None, None]
+        k, v = (np.repeat(y, self.heads // self.kv_heads, 1) for y in (k, v))
+        s = np.einsum("thd,shd->hts", q, k) / np.sqrt(self.hd)
+        hidden = pos[None, :] > pos[:, None]
+        if not full:
+            hidden |= pos[None, :] // self.run != pos[:, None] // self.run
+        s[:, hidden] = -np.inf
+        out = np.einsum("hts,shd->thd", ref.softmax(s), v).reshape(len(x), -1)
+        return self.linear(out, "blk.%d.attn_output" % layer)
+
+    def ffn(self, x, layer):
+        if (layer + 1) % self.step:
+            return super().ffn(x, layer)
+        blk = "blk.%d.ffn_" % layer
+        gate, up, down = (self.w[blk + "%s_exps.weight" % part]
+                          for part in ("gate", "up", "down"))
+        scores = self.linear(x, blk + "gate_inp")
+        y = self.linear(ref.silu(self.linear(x, blk + "gate_shexp")) *
+                        self.linear(x, blk + "up_shexp"), blk + "down_shexp")
+        for t, e in enumerate(scores.argmax(1)):
+            z = x[t] / (1 + np.exp(-scores[t, e]))
+            y[t] += down[e] @ (ref.silu(gate[e] @ z) * (up[e] @ z))
+        return y
+
+
+def llama4(experts, step, run):
+    """(case, reference): 4 blocks of random weights in a golden model's frame."""
+    source, tokens = load("llama")
+    g = geometry(source)
+    case = Case(source, tokens, "llama4")
+    n = source.get("llama.embedding_length")
+    ff, fe, layers = 96, 64, 4
+    hd = source.find("blk.0.attn_q.weight").dims[1] // g["heads"]
+    case.add("rope_freqs.weight", hd // 2, 0.3, 2.0)
+    for i in range(layers):
+        blk = "blk.%d." % i
+        for name, rows, width in (("attn_q", g["heads"] * hd, n),
+                                  ("attn_k", g["kv_heads"] * hd, n),
+                                  ("attn_v", g["kv_heads"] * hd, n),
+                                  ("attn_output", n, g["heads"] * hd)):
+            case.add(blk + name + ".weight", (rows, width), 2 / width ** 0.5)
+        for name in ("attn_norm", "ffn_norm"):
+            case.add(blk + name + ".weight", n, 0.1, 1.0)
+        for part, a, b in (("gate", ff, n), ("up", ff, n), ("down", n, ff)):
+            name = blk + "ffn_" + part
+            dense = (i + 1) % step
+            case.tensors[name + ".weight"] = None
+            if dense:
+                case.add(name + ".weight", (a, b), 1 / b ** 0.5)
+                continue
+            a, b = (fe if x == ff else x for x in (a, b))
+            case.add(name + "_exps.weight", (experts, a, b), 1 / b ** 0.5)
+            case.add(name + "_shexp.weight", (a, b), 1 / b ** 0.5)
+        if not (i + 1) % step:
+            case.add(blk + "ffn_gate_inp.weight", (experts, n), 2 / n ** 0.5)
+    for name, value in (("block_count", layers), ("expert_count", experts),
+                        ("expert_used_count", 1), ("feed_forward_length", ff),
+                        ("expert_feed_forward_length", fe),
+                        ("interleave_moe_layer_step", step),
+                        ("attention.sliding_window", run)):
+        case.number(name, gguf.U32, value)
+    w = {k: v for k, v in case.weights().items() if v is not None}
+    model = Llama4(w, **dict(g, layers=layers))
+    model.run, model.step, model.rms = run, step, experts != 128
+    return case, model
+
+
+def test_llama4(tap):
+    """Past a run of positions, which the golden case does not reach; and with
+    128 experts in every other block, as Maverick has them."""
+    for experts, step in ((16, 1), (128, 2)):
+        name = "llama4, %d experts" % experts
+        case, model = llama4(experts, step, 9)
+        want = check(tap, name, case, model)
+        model.heat_scale = 0.0
+        matters(tap, name + ": the heat", want, model, case)
+        model.heat_scale, model.rms = 0.1, not model.rms
+        matters(tap, name + ": the norm of q and k", want, model, case)
+        model.rms, model.run = not model.rms, 10
+        matters(tap, name + ": the run's length", want, model, case)
+
+
 class PhiMoe(ref.Model):
     """Norms about the mean, biases everywhere, LongRoPE, SparseMixer."""
     factors = None
@@ -482,6 +592,7 @@ def main():
     test_qwen2(tap)
     test_mistral3(tap)
     test_smollm3(tap)
+    test_llama4(tap)
     test_phimoe(tap)
     test_minimax_m3(tap)
     test_nomic_bert(tap)
