@@ -115,6 +115,18 @@ PST_K_INLINE vec row_f16(const uint8_t *row, uint32_t i, uint32_t nr)
 	return vcvt_f32_f16(vreinterpret_f16_u16(vld1_u16(part)));
 }
 
+/* Four of the 32 numbers of a block, which have a scale. */
+PST_K_INLINE vec row_q8_0(const uint8_t *row, uint32_t i, uint32_t nr)
+{
+	const uint8_t *p = row + i / 32 * PST_K_Q8_0_BYTES;
+	uint32_t bytes = pst_k_load_u32(p + 2 + i % 32);
+	int16x8_t q = vmovl_s8(vreinterpret_s8_u32(vdup_n_u32(bytes)));
+
+	(void)nr;
+	return vmulq_n_f32(vcvtq_f32_s32(vmovl_s16(vget_low_s16(q))),
+			   load_f16(p));
+}
+
 static void pst_k_attn_f32_neon(const struct pst_kattn *a)
 {
 	attend(a, row_f32);
@@ -125,8 +137,14 @@ static void pst_k_attn_f16_neon(const struct pst_kattn *a)
 	attend(a, row_f16);
 }
 
+static void pst_k_attn_q8_0_neon(const struct pst_kattn *a)
+{
+	attend(a, row_q8_0);
+}
+
 void pst_k_fill_attn_neon(struct pst_kernels *k)
 {
 	k->attn_f32 = pst_k_attn_f32_neon;
 	k->attn_f16 = pst_k_attn_f16_neon;
+	k->attn_q8_0 = pst_k_attn_q8_0_neon;
 }

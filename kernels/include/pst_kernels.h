@@ -301,6 +301,8 @@ struct pst_ktype_ops {
  * @f32_to_f16: round to nearest even, y unaligned
  * @attn_f32: attention to F32 keys and values
  * @attn_f16: attention to F16 keys and values
+ * @attn_q8_0: attention to rows of blocks of PST_K_Q8_0; @hd_k a multiple of
+ *	32
  * @delta: the gated delta rule
  * @conv: a short convolution
  */
@@ -321,6 +323,7 @@ struct pst_kernels {
 	void (*f32_to_f16)(uint16_t *y, const float *x, uint32_t n);
 	void (*attn_f32)(const struct pst_kattn *a);
 	void (*attn_f16)(const struct pst_kattn *a);
+	void (*attn_q8_0)(const struct pst_kattn *a);
 	void (*delta)(const struct pst_kdelta *d);
 	void (*conv)(const struct pst_kconv *c);
 };

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
 /*
- * Attention of queries over stored keys and values, float or half.  Each query
+ * Attention of queries over stored keys and values of any type.  Each query
  * by itself; scores and sums are taken in double.  No alignment is asked of
  * keys and values.
  */
@@ -18,6 +18,12 @@ static float load_f32(const uint8_t *p, uint32_t i)
 static float load_f16(const uint8_t *p, uint32_t i)
 {
 	return pst_k_load_f16(p + 2 * (size_t)i);
+}
+
+static float load_q8_0(const uint8_t *p, uint32_t i)
+{
+	p += i / 32 * PST_K_Q8_0_BYTES;
+	return pst_k_load_f16(p) * (float)(int8_t)p[2 + i % 32];
 }
 
 static double score(const struct pst_kattn *a, const struct pst_kattn_query *q,
@@ -76,8 +82,14 @@ static void pst_k_attn_f16_c(const struct pst_kattn *a)
 	attend(a, load_f16);
 }
 
+static void pst_k_attn_q8_0_c(const struct pst_kattn *a)
+{
+	attend(a, load_q8_0);
+}
+
 void pst_k_fill_attn_c(struct pst_kernels *k)
 {
 	k->attn_f32 = pst_k_attn_f32_c;
 	k->attn_f16 = pst_k_attn_f16_c;
+	k->attn_q8_0 = pst_k_attn_q8_0_c;
 }

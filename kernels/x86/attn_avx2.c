@@ -107,6 +107,17 @@ PST_K_INLINE void vturn(vec *v)
 
 #include "pst_attn_tmpl.h"
 
+/* Eight of the 32 numbers of a block, which have a scale. */
+PST_K_INLINE vec row_q8_0(const uint8_t *row, uint32_t i, uint32_t nr)
+{
+	const uint8_t *p = row + i / 32 * PST_K_Q8_0_BYTES;
+	__m128i q = _mm_loadl_epi64((const __m128i *)(p + 2 + i % 32));
+
+	(void)nr;
+	return _mm256_mul_ps(_mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(q)),
+			     _mm256_set1_ps(load_f16(p)));
+}
+
 static void pst_k_attn_f32_avx2(const struct pst_kattn *a)
 {
 	attend(a, load_row_f32);
@@ -117,8 +128,14 @@ static void pst_k_attn_f16_avx2(const struct pst_kattn *a)
 	attend(a, load_row_f16);
 }
 
+static void pst_k_attn_q8_0_avx2(const struct pst_kattn *a)
+{
+	attend(a, row_q8_0);
+}
+
 void pst_k_fill_attn_avx2(struct pst_kernels *k)
 {
 	k->attn_f32 = pst_k_attn_f32_avx2;
 	k->attn_f16 = pst_k_attn_f16_avx2;
+	k->attn_q8_0 = pst_k_attn_q8_0_avx2;
 }

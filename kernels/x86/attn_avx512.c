@@ -140,6 +140,17 @@ PST_K_INLINE vec row_f16(const uint8_t *row, uint32_t i, uint32_t nr)
 	return _mm512_cvtph_ps(_mm256_maskz_loadu_epi16(first_lanes(nr), p));
 }
 
+/* Sixteen of the 32 numbers of a block, which have a scale. */
+PST_K_INLINE vec row_q8_0(const uint8_t *row, uint32_t i, uint32_t nr)
+{
+	const uint8_t *p = row + i / 32 * PST_K_Q8_0_BYTES;
+	__m128i q = _mm_loadu_si128((const __m128i *)(p + 2 + i % 32));
+
+	(void)nr;
+	return _mm512_mul_ps(_mm512_cvtepi32_ps(_mm512_cvtepi8_epi32(q)),
+			     _mm512_set1_ps(load_f16(p)));
+}
+
 static void pst_k_attn_f32_avx512(const struct pst_kattn *a)
 {
 	attend(a, row_f32);
@@ -150,8 +161,14 @@ static void pst_k_attn_f16_avx512(const struct pst_kattn *a)
 	attend(a, row_f16);
 }
 
+static void pst_k_attn_q8_0_avx512(const struct pst_kattn *a)
+{
+	attend(a, row_q8_0);
+}
+
 void pst_k_fill_attn_avx512(struct pst_kernels *k)
 {
 	k->attn_f32 = pst_k_attn_f32_avx512;
 	k->attn_f16 = pst_k_attn_f16_avx512;
+	k->attn_q8_0 = pst_k_attn_q8_0_avx512;
 }

@@ -282,6 +282,22 @@ class Plan(Base):
         out = self.penstock('plan', SPLIT, '--expert-cache', '5experts')
         self.assertIn(b'one token uses 9', out)
 
+    def test_keys_and_values_are_counted_in_their_type(self):
+        f32, f16, q8_0 = (self.plan(
+            DENSE, '-c', 200000, '--kv-type',
+            kv)['memory']['kv_bytes'] for kv in ('f32', 'f16', 'q8_0'))
+        self.assertAlmostEqual(f16 / f32, 1 / 2, delta=0.015)
+        self.assertAlmostEqual(q8_0 / f32, 17 / 64, delta=0.015)
+
+    def test_rows_that_are_no_multiple_of_a_block_cannot_be_q8_0(self):
+        narrow = os.path.join(BAD, '000-valid-control.gguf')
+        self.plan(narrow, '--kv-type', 'f16')
+        for verb in ('plan', 'bench'):
+            done = e2e.run(verb, narrow, '--kv-type', 'q8_0')
+            self.assertEqual(done.returncode, 2)
+            self.assertIn(b'a row of block 0 has 16 numbers, which is no '
+                          b'multiple of 32: take --kv-type f16', done.stderr)
+
     def test_a_dense_model_has_no_experts(self):
         self.assertNotIn('experts', self.plan(DENSE))
 

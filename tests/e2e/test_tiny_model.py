@@ -84,6 +84,12 @@ class TinyModel(unittest.TestCase):
                               'json'))
         self.assertGreater(got['scored_tokens'], 1000)
         self.assertLess(got['perplexity'], MAX_PERPLEXITY)
+        # Rounded keys and values: 0.0005 and 0.001 of it were measured.
+        for kv, most in (('f16', 0.003), ('q8_0', 0.005)):
+            other = json.loads(done('perplexity', MODEL, '-f', HELD_OUT, '-o',
+                                    'json', '--kv-type', kv))['perplexity']
+            self.assertNotEqual(other, got['perplexity'])
+            self.assertLess(abs(other / got['perplexity'] - 1), most, kv)
 
     def test_a_small_cache_changes_no_word(self):
         for cache in ('5%', '25%'):

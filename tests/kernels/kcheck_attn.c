@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
 /*
- * Attention over float and half keys and values, against the reference.
+ * Attention over keys and values of each type, against the reference.
  *
  * Bound: a score is a product and wrong as such (see kcheck_mul.c); an error e
  * of the scores changes each probability by a factor within e^(2e); the
@@ -37,7 +37,8 @@ struct setup {
 /* An element type of keys and values. */
 struct kind {
 	const char *name;
-	size_t elem_bytes;
+	uint32_t block; /* numbers */
+	size_t block_bytes;
 	void (*fill)(const struct pst_kernels *ref, void *to, const float *x,
 		     uint32_t n);
 	void (*(*of)(const struct pst_kernels *k))(const struct pst_kattn *a);
@@ -56,6 +57,22 @@ static void fill_f16(const struct pst_kernels *ref, void *to, const float *x,
 	ref->f32_to_f16(to, x, n);
 }
 
+static void fill_q8_0(const struct pst_kernels *ref, void *to, const float *x,
+		      uint32_t n)
+{
+	uint8_t *p = to;
+	int8_t q[32];
+	int32_t sum;
+	uint32_t i;
+	float d;
+
+	for (i = 0; i < n; i += 32, p += 34) {
+		ref->quantize(q, &d, &sum, x + i, 32);
+		ref->f32_to_f16((uint16_t *)(void *)p, &d, 1);
+		memcpy(p + 2, q, sizeof(q));
+	}
+}
+
 typedef void (*attn_fn)(const struct pst_kattn *a);
 
 static attn_fn of_f32(const struct pst_kernels *k)
@@ -68,29 +85,35 @@ static attn_fn of_f16(const struct pst_kernels *k)
 	return k->attn_f16;
 }
 
+static attn_fn of_q8_0(const struct pst_kernels *k)
+{
+	return k->attn_q8_0;
+}
+
 static const struct kind kinds[] = {
-	{ "f32", 4, fill_f32, of_f32 },
-	{ "f16", 2, fill_f16, of_f16 },
+	{ "f32", 1, 4, fill_f32, of_f32 },
+	{ "f16", 1, 2, fill_f16, of_f16 },
+	{ "q8_0", 32, 34, fill_q8_0, of_q8_0 },
 };
 
 static size_t row_bytes(const struct kind *kind, uint32_t n)
 {
-	return n * kind->elem_bytes;
+	return (n + kind->block - 1) / kind->block * kind->block_bytes;
 }
 
 static void fill(const struct kind *kind, struct gbuf *b, uint32_t nr,
 		 uint32_t n)
 {
 	struct pst_kernels ref;
+	uint32_t whole = n + -n % kind->block, s, i;
 	float x[MAX_HD];
-	uint32_t s, i;
 
 	pst_kernels_init(&ref, 0);
 	for (s = 0; s < nr; s++) {
-		for (i = 0; i < n; i++)
+		for (i = 0; i < whole; i++)
 			x[i] = rnd_normal();
 		kind->fill(&ref, (uint8_t *)b->p + s * row_bytes(kind, n), x,
-			   n);
+			   whole);
 	}
 }
 
@@ -241,9 +264,13 @@ static void check_everywhere(const struct shape *h)
 	size_t k;
 	int side;
 
-	for (k = 0; k < PST_ARRAY_SIZE(kinds); k++)
+	for (k = 0; k < PST_ARRAY_SIZE(kinds); k++) {
+		struct shape whole = *h;
+
+		whole.hd_k += -h->hd_k % kinds[k].block;
 		for (side = 0; side < GBUF_NR_SIDES; side++)
-			check_shape(h, &kinds[k], (enum gbuf_side)side);
+			check_shape(&whole, &kinds[k], (enum gbuf_side)side);
+	}
 }
 
 static void attention_is_that_of_the_reference_at_every_shape(void **state)

@@ -3,7 +3,9 @@
  * The memory of a sequence by itself: a state is what the tokens made of it,
  * whatever passes failed, were kept or were taken back.
  */
+#include <errno.h>
 #include <stdio.h>
+#include <string.h>
 
 #include "model_testing.h"
 #include "test_seed.h"
@@ -263,6 +265,41 @@ static void rows_of_runs_stay_while_the_window_moves(void **state)
 	pst_kv_fini(&kv);
 }
 
+/* Q8_0: 34 bytes for 32 numbers, keys to choose by in F16. */
+static void a_row_of_blocks_is_counted_in_blocks(void **state)
+{
+	static struct pst_hparams hp;
+	struct pst_kv_args args = {
+		.type = PST_KV_Q8_0, .n_ctx = 10, .n_batch = 4, .node = -1
+	};
+	struct pst_diag diag;
+
+	(void)state;
+	pst_diag_init(&diag);
+	assert_int_equal(pst_kv_row_bytes(PST_KV_Q8_0, PST_KV_V, 96), 102);
+	assert_int_equal(pst_kv_row_bytes(PST_KV_Q8_0, PST_KV_INDEX, 96), 192);
+	assert_int_equal(pst_kv_row_bytes(PST_KV_F32, PST_KV_INDEX, 96), 384);
+	hp.n_layers = 2;
+	for (int i = 0; i < 2; i++)
+		hp.layer[i] = (struct pst_layer_hp){ .mixer = &pst_mixer_gqa,
+						     .n_head = 3,
+						     .n_head_kv = 3,
+						     .hd_k = 64,
+						     .hd_v = 32 };
+	assert_int_equal(pst_kv_check(&hp, PST_KV_Q8_0, &diag), 0);
+	assert_int_equal(pst_kv_position_bytes(&hp, PST_KV_Q8_0, 0),
+			 3 * (68 + 34));
+	assert_int_equal(pst_kv_read_bytes(&hp, PST_KV_Q8_0, 0, 7),
+			 7 * 3 * (68 + 34));
+	assert_int_equal(pst_kv_bytes(&hp, &args),
+			 2 * (pst_align_up(10 * 3 * 68, 64) +
+			      pst_align_up(10 * 3 * 34, 64)));
+	hp.layer[1].hd_v = 48;
+	assert_int_equal(pst_kv_check(&hp, PST_KV_F16, &diag), 0);
+	assert_int_equal(pst_kv_check(&hp, PST_KV_Q8_0, &diag), -EINVAL);
+	assert_non_null(strstr(diag.text, "a row of block 1 has 48 numbers"));
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -272,6 +309,7 @@ int main(void)
 			a_kept_state_may_be_the_last_or_the_present_one),
 		cmocka_unit_test(a_state_is_counted_in_copies),
 		cmocka_unit_test(rows_of_runs_stay_while_the_window_moves),
+		cmocka_unit_test(a_row_of_blocks_is_counted_in_blocks),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

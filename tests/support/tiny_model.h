@@ -67,7 +67,7 @@ enum {
 	TM_EMBD_BLOCK = 24,
 	/* Of latent attention. */
 	TM_Q_RANK = 48,
-	TM_KV_RANK = 40,
+	TM_KV_RANK = 56,
 	TM_NOPE = 12,
 	TM_ROPE = 8,
 	TM_INDEX_HD = 64,

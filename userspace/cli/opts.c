@@ -96,8 +96,9 @@ static const struct choice pooling_choices[] = { { "auto", PST_STATES_MODEL },
 						 { "cls", PST_STATES_FIRST },
 						 { "last", PST_STATES_LAST },
 						 { NULL, 0 } };
-static const struct choice kv_choices[] = { { "f32", 0 },
-					    { "f16", 1 },
+static const struct choice kv_choices[] = { { "f32", PST_ENGINE_KV_F32 },
+					    { "f16", PST_ENGINE_KV_F16 },
+					    { "q8_0", PST_ENGINE_KV_Q8_0 },
 					    { NULL, 0 } };
 static const struct choice governor_choices[] = { { "auto", 0 },
 						  { "off", 1 },
@@ -176,8 +177,9 @@ static const struct opt options[] = {
 	  "capacities: N%, Nexperts or SIZE; default 5%,10%,20%" },
 	{ "cache-policy", 0, K_STR, OPT_TRACE, OFF(policies), NULL, "LIST",
 	  "policies and min, the optimum; default lru,default,min" },
-	{ "kv-type", 0, K_CHOICE, OPT_ENGINE, OFF(engine.kv_f16), kv_choices,
-	  "f32|f16", "keys and values; f16 halves them; default f32" },
+	{ "kv-type", 0, K_CHOICE, OPT_ENGINE, OFF(engine.kv_type), kv_choices,
+	  "f32|f16|q8_0",
+	  "keys and values; f16 halves them, q8_0 once more; default f32" },
 	{ "no-pin", 0, K_FLAG, OPT_ENGINE, OFF(engine.no_pin), NULL, NULL,
 	  "do not pin threads to cores" },
 	{ "cpu", 0, K_CHOICE, OPT_ENGINE, OFF(engine.cpu_mask), cpu_choices,
@@ -307,7 +309,7 @@ static int set_choice(const struct opt *o, const char *arg, void *dst)
 	for (const struct choice *c = o->choices; c->name; c++) {
 		if (strcmp(c->name, arg))
 			continue;
-		if (o->choices == kv_choices || o->choices == governor_choices)
+		if (o->choices == governor_choices)
 			*(bool *)dst = c->value;
 		else
 			*(unsigned int *)dst = (unsigned int)c->value;

@@ -188,8 +188,7 @@ static void plan_model(const struct pst_engine *e, struct pst_plan *p)
 
 static uint64_t kv_bytes(const struct pst_engine *e, const struct pst_plan *p)
 {
-	struct pst_kv_args a = { .type = e->opts.kv_f16 ? PST_KV_F16
-							: PST_KV_F32,
+	struct pst_kv_args a = { .type = pst_engine_kv_type(e),
 				 .n_ctx = p->ctx_size,
 				 .n_batch = p->batch_size };
 	uint64_t n = pst_kv_bytes(&e->model->hp, &a);
@@ -369,6 +368,8 @@ int pst_budget_plan(const struct pst_engine *e, struct pst_plan *out,
 	uint64_t fixed;
 	int rc = find_ceiling(e, own_bytes(), &p.ram, diag);
 
+	if (!rc)
+		rc = pst_kv_check(&e->model->hp, pst_engine_kv_type(e), diag);
 	if (rc)
 		return rc;
 	plan_model(e, &p);

@@ -222,6 +222,17 @@ static int load_trunk(struct pst_engine *e, struct pst_diag *diag)
 	return pst_model_load_trunk(e->model, &args, diag);
 }
 
+enum pst_kv_type pst_engine_kv_type(const struct pst_engine *e)
+{
+	static const enum pst_kv_type of[] = {
+		[PST_ENGINE_KV_F32] = PST_KV_F32,
+		[PST_ENGINE_KV_F16] = PST_KV_F16,
+		[PST_ENGINE_KV_Q8_0] = PST_KV_Q8_0,
+	};
+
+	return of[e->opts.kv_type];
+}
+
 static int make_buffers(struct pst_engine *e, struct pst_diag *diag)
 {
 	struct pst_fwd_args args = {
@@ -236,7 +247,7 @@ static int make_buffers(struct pst_engine *e, struct pst_diag *diag)
 		.observer = e->opts.observer,
 	};
 	struct pst_kv_args kv = {
-		.type = e->opts.kv_f16 ? PST_KV_F16 : PST_KV_F32,
+		.type = pst_engine_kv_type(e),
 		.n_ctx = e->plan.ctx_size,
 		.n_batch = e->plan.batch_size,
 		.huge = args.huge,

@@ -164,8 +164,7 @@ static double context_s(const struct pst_speed *s, uint32_t layer,
 			uint32_t depth)
 {
 	double bytes = (double)pst_kv_read_bytes(
-		&s->e->model->hp, s->e->opts.kv_f16 ? PST_KV_F16 : PST_KV_F32,
-		layer, depth);
+		&s->e->model->hp, pst_engine_kv_type(s->e), layer, depth);
 
 	return s->rate.mem_bps > 0.0 ? bytes / s->rate.mem_bps : 0.0;
 }

@@ -20,13 +20,59 @@ void pst_rotate(const struct pst_fwd *f, uint32_t rope,
 		f->k->rope_neox(x, cs, n_rot);
 }
 
-void pst_kv_put(const struct pst_fwd *f, const struct pst_kv *kv, uint8_t *row,
-		const float *src, uint32_t n)
+static void put_f16(const struct pst_kernels *k, uint8_t *row, const float *src,
+		    uint32_t n)
 {
-	if (kv->type == PST_KV_F32)
-		memcpy(row, src, n * sizeof(*src));
-	else
-		f->k->f32_to_f16((uint16_t *)(void *)row, src, n);
+	k->f32_to_f16((uint16_t *)(void *)row, src, n);
+}
+
+static void put_f32(const struct pst_kernels *k, uint8_t *row, const float *src,
+		    uint32_t n)
+{
+	(void)k;
+	memcpy(row, src, n * sizeof(*src));
+}
+
+/* A half-precision scale, then the numbers. */
+static void put_q8_0(const struct pst_kernels *k, uint8_t *row,
+		     const float *src, uint32_t n)
+{
+	_Alignas(64) int8_t q[PST_K_QBLOCK];
+	uint16_t half;
+	int32_t sum;
+	float d;
+
+	for (uint32_t i = 0; i < n; i += PST_K_QBLOCK) {
+		k->quantize(q, &d, &sum, src + i, PST_K_QBLOCK);
+		k->f32_to_f16(&half, &d, 1);
+		memcpy(row, &half, sizeof(half));
+		memcpy(row + sizeof(half), q, sizeof(q));
+		row += sizeof(half) + sizeof(q);
+	}
+}
+
+void pst_kv_put(const struct pst_fwd *f, const struct pst_kv *kv,
+		uint32_t stream, uint8_t *row, const float *src, uint32_t n)
+{
+	static void (*const put[])(const struct pst_kernels *k, uint8_t *row,
+				   const float *src, uint32_t n) = {
+		[PST_KV_F16] = put_f16,
+		[PST_KV_F32] = put_f32,
+		[PST_KV_Q8_0] = put_q8_0,
+	};
+
+	put[pst_kv_stream_type(kv->type, stream)](f->k, row, src, n);
+}
+
+enum pst_ktype pst_kv_ktype(enum pst_kv_type type, uint32_t stream)
+{
+	static const enum pst_ktype of[] = {
+		[PST_KV_F16] = PST_K_F16,
+		[PST_KV_F32] = PST_K_F32,
+		[PST_KV_Q8_0] = PST_K_Q8_0,
+	};
+
+	return of[pst_kv_stream_type(type, stream)];
 }
 
 void pst_carve_attn(const struct pst_fwd *f, struct carve *c,
@@ -65,10 +111,17 @@ struct pst_kattn_query *pst_attn_begin(const struct attn_work *s,
 void pst_attend(const struct pst_fwd *f, const struct pst_kv *kv,
 		const struct pst_kattn *a)
 {
-	if (kv->type == PST_KV_F32)
-		f->k->attn_f32(a);
-	else
+	switch (kv->type) {
+	case PST_KV_F16:
 		f->k->attn_f16(a);
+		break;
+	case PST_KV_F32:
+		f->k->attn_f32(a);
+		break;
+	case PST_KV_Q8_0:
+		f->k->attn_q8_0(a);
+		break;
+	}
 }
 
 void pst_mixer_out(struct pst_fwd *f, const struct pst_weight *w, struct act *x,

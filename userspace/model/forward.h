@@ -12,9 +12,13 @@
 #include "model.h"
 #include "topo.h"
 
+/* How numbers of the cache are kept.  Q8_0 is the format of that name: 32
+ * numbers share a scale.
+ */
 enum pst_kv_type {
 	PST_KV_F16,
-	PST_KV_F32
+	PST_KV_F32,
+	PST_KV_Q8_0
 };
 
 /* Streams of what a block remembers; attention uses the first two, an indexer
@@ -96,6 +100,7 @@ struct pst_kv {
 
 /**
  * struct pst_kv_args - what to reserve
+ * @type: one that pst_kv_check() does not refuse
  * @n_ctx: positions
  * @n_batch: tokens per pass at most, as in struct pst_fwd_args
  * @huge: page kind
@@ -108,6 +113,29 @@ struct pst_kv_args {
 	enum pst_mem_want huge;
 	int node;
 };
+
+/**
+ * pst_kv_stream_type() - what a stream of a cache of @type is kept in
+ *
+ * Keys that only choose are few and their order counts: F16 at the least.
+ */
+static inline enum pst_kv_type pst_kv_stream_type(enum pst_kv_type type,
+						  uint32_t stream)
+{
+	return type == PST_KV_Q8_0 && stream == PST_KV_INDEX ? PST_KV_F16
+							     : type;
+}
+
+/** pst_kv_row_bytes() - of a row of @width numbers of a stream */
+size_t pst_kv_row_bytes(enum pst_kv_type type, uint32_t stream, uint32_t width);
+
+/**
+ * pst_kv_check() - can this model's rows be kept in that type?
+ *
+ * Return: 0; -EINVAL for Q8_0 where a row is no multiple of 32 numbers.
+ */
+int pst_kv_check(const struct pst_hparams *hp, enum pst_kv_type type,
+		 struct pst_diag *diag);
 
 /** pst_kv_bytes() - memory of a cache, UINT64_MAX when it overflows */
 uint64_t pst_kv_bytes(const struct pst_hparams *hp,
@@ -182,12 +210,6 @@ enum pst_kv_copy {
  */
 float *pst_kv_state(const struct pst_kv *kv, uint32_t layer,
 		    enum pst_kv_copy copy);
-
-/** pst_kv_elem() - bytes of a number of a stream */
-static inline size_t pst_kv_elem(const struct pst_kv *kv)
-{
-	return kv->type == PST_KV_F32 ? 4 : 2;
-}
 
 struct pst_fwd;
 struct pst_observer;

@@ -243,9 +243,12 @@ void pst_norm_quantize(struct pst_fwd *f, const float *x, struct pst_norm norm,
 void pst_rotate(const struct pst_fwd *f, uint32_t rope,
 		enum pst_rope_style style, float *x, uint32_t t);
 
-/** pst_kv_put() - numbers into a row of the cache, in its type */
-void pst_kv_put(const struct pst_fwd *f, const struct pst_kv *kv, uint8_t *row,
-		const float *src, uint32_t n);
+/** pst_kv_put() - @n numbers into a row of a stream, in the type of that */
+void pst_kv_put(const struct pst_fwd *f, const struct pst_kv *kv,
+		uint32_t stream, uint8_t *row, const float *src, uint32_t n);
+
+/** pst_kv_ktype() - the format of a stream's rows, as a product knows it */
+enum pst_ktype pst_kv_ktype(enum pst_kv_type type, uint32_t stream);
 
 /* Queries of a call that share keys, at most: of a tile's cost a part of this
  * size is for each, and that is where it no longer matters.

@@ -77,7 +77,7 @@ void pst_gqa_runs_keep(const struct gqa_job *j, uint32_t t)
 	pst_gqa_rotate(j, q, t, heads, hd);
 	pst_gqa_norm_each(j, k, j->w->ix_k_norm, 1, hd);
 	pst_gqa_rotate(j, k, t, 1, hd);
-	pst_kv_put(j->f, j->kv,
+	pst_kv_put(j->f, j->kv, PST_KV_INDEX,
 		   pst_kv_at(j->kv, j->kv_layer, PST_KV_INDEX, 0, j->pos0 + t),
 		   k, hd);
 }
@@ -91,7 +91,7 @@ static void score_some(const struct gqa_job *j, const float *q, uint32_t at,
 	struct pst_kact x = { .f32 = q, .stride = p->hd };
 	struct pst_kmul m = {
 		.w = pst_kv_at(j->kv, j->kv_layer, PST_KV_INDEX, 0, at),
-		.row_bytes = p->hd * pst_kv_elem(j->kv),
+		.row_bytes = pst_kv_row_bytes(j->kv->type, PST_KV_INDEX, p->hd),
 		.n = p->hd,
 		.nr_rows = nr,
 		.x = &x,
@@ -101,7 +101,7 @@ static void score_some(const struct gqa_job *j, const float *q, uint32_t at,
 		.scratch = f->scratch + worker * f->scratch_stride,
 	};
 
-	f->k->types[j->kv->type == PST_KV_F32 ? PST_K_F32 : PST_K_F16].mul(&m);
+	f->k->types[pst_kv_ktype(j->kv->type, PST_KV_INDEX)].mul(&m);
 	for (uint32_t i = 0; i < nr; i++) {
 		float *best = &scores[(at + i) / p->len];
 

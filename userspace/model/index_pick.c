@@ -17,7 +17,7 @@ static void score_some(const struct pst_fwd *f, enum pst_kv_type type,
 {
 	m->w = ix->keys + at * m->row_bytes;
 	m->nr_rows = PST_MIN(PST_INDEX_ROWS, ix->nr - at);
-	f->k->types[type == PST_KV_F32 ? PST_K_F32 : PST_K_F16].mul(m);
+	f->k->types[pst_kv_ktype(type, PST_KV_INDEX)].mul(m);
 	for (uint32_t s = 0; s < m->nr_rows; s++) {
 		float sum = 0.0f;
 
@@ -69,7 +69,7 @@ void pst_index_pick(const struct pst_fwd *f, enum pst_kv_type type,
 	float *scores = f->scores + worker * f->scores_stride;
 	struct pst_kact x = { .f32 = ix->q, .stride = ix->hd };
 	struct pst_kmul m = {
-		.row_bytes = (size_t)ix->hd * (type == PST_KV_F32 ? 4 : 2),
+		.row_bytes = pst_kv_row_bytes(type, PST_KV_INDEX, ix->hd),
 		.n = ix->hd,
 		.x = &x,
 		.nr_x = ix->heads,

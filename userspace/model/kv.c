@@ -17,6 +17,12 @@
 #include "forward.h"
 #include "model_priv.h"
 
+/* A block of the format: a half-precision scale and as many bytes. */
+enum {
+	Q8_0_NUMBERS = 32,
+	Q8_0_BYTES = 34
+};
+
 /* Positions that a block must hold. */
 static uint32_t positions(const struct pst_kv_shape *s,
 			  const struct pst_kv_args *args)
@@ -28,6 +34,40 @@ static uint32_t positions(const struct pst_kv_shape *s,
 	/* A window's worth of free space: a move is paid by as many tokens. */
 	n = (uint64_t)s->window - 1 + PST_MAX(args->n_batch, s->window);
 	return (uint32_t)PST_MIN(n, (uint64_t)args->n_ctx);
+}
+
+size_t pst_kv_row_bytes(enum pst_kv_type type, uint32_t stream, uint32_t width)
+{
+	switch (pst_kv_stream_type(type, stream)) {
+	case PST_KV_F32:
+		return (size_t)width * 4;
+	case PST_KV_F16:
+		return (size_t)width * 2;
+	case PST_KV_Q8_0:
+		break;
+	}
+	return (size_t)width / Q8_0_NUMBERS * Q8_0_BYTES;
+}
+
+int pst_kv_check(const struct pst_hparams *hp, enum pst_kv_type type,
+		 struct pst_diag *diag)
+{
+	for (uint32_t i = 0; i < hp->n_layers; i++) {
+		struct pst_kv_shape s = { 0 };
+
+		hp->layer[i].mixer->shape(hp, i, &s);
+		for (uint32_t j = 0; j < PST_KV_STREAMS; j++)
+			if (pst_kv_stream_type(type, j) == PST_KV_Q8_0 &&
+			    s.width[j] % Q8_0_NUMBERS)
+				return pst_diag_set(
+					diag, -EINVAL,
+					"keys and values cannot be kept in "
+					"Q8_0: a row of block %u has %u "
+					"numbers, which is no multiple of "
+					"%d: take --kv-type f16",
+					i, s.width[j], Q8_0_NUMBERS);
+	}
+	return 0;
 }
 
 static bool has_steps(const struct pst_kv_shape *s, uint32_t stream)
@@ -51,17 +91,16 @@ static uint64_t copy_bytes(const struct pst_kv_layer *l)
 static bool place(const struct pst_kv_args *args, struct pst_kv_layer *l,
 		  uint64_t *at)
 {
-	uint64_t elem = args->type == PST_KV_F32 ? 4 : 2;
-
 	l->cap = positions(&l->shape, args);
-	for (int i = 0; i < PST_KV_STREAMS; i++) {
-		uint64_t v = (uint64_t)l->shape.heads[i] * l->shape.width[i];
+	for (uint32_t i = 0; i < PST_KV_STREAMS; i++) {
+		uint64_t v = pst_kv_row_bytes(args->type, i, l->shape.width[i]);
 		uint64_t rows = has_steps(&l->shape, i)
 					? rows_in(&l->shape, i, args->n_ctx)
 					: l->cap;
 
 		l->off_bytes[i] = *at;
-		if (!pst_mul_u64(v, elem * rows, &v) || v > INT64_MAX / 8)
+		if (!pst_mul_u64(v, l->shape.heads[i] * rows, &v) ||
+		    v > INT64_MAX / 8)
 			return false;
 		*at += pst_align_up(v, 64);
 		if (*at > INT64_MAX / 4)
@@ -108,10 +147,10 @@ uint64_t pst_kv_read_bytes(const struct pst_hparams *hp, enum pst_kv_type type,
 			rows = PST_MIN(rows, s.window);
 		if (s.most[i])
 			rows = PST_MIN(rows, s.most[i]);
-		n += (uint64_t)s.heads[i] * s.width[i] * rows;
+		n += (uint64_t)s.heads[i] * rows *
+		     pst_kv_row_bytes(type, i, s.width[i]);
 	}
-	return n * (type == PST_KV_F32 ? 4 : 2) +
-	       2 * (uint64_t)s.state * sizeof(float);
+	return n + 2 * (uint64_t)s.state * sizeof(float);
 }
 
 uint64_t pst_kv_position_bytes(const struct pst_hparams *hp,
@@ -122,8 +161,9 @@ uint64_t pst_kv_position_bytes(const struct pst_hparams *hp,
 
 	hp->layer[layer].mixer->shape(hp, layer, &s);
 	for (uint32_t i = 0; i < PST_KV_STREAMS; i++)
-		bytes += (uint64_t)s.heads[i] * s.width[i] *
-			 (type == PST_KV_F32 ? 4 : 2) / PST_MAX(s.step[i], 1);
+		bytes += (uint64_t)s.heads[i] *
+			 pst_kv_row_bytes(type, i, s.width[i]) /
+			 PST_MAX(s.step[i], 1);
 	return bytes;
 }
 
@@ -276,7 +316,7 @@ uint8_t *pst_kv_at(const struct pst_kv *kv, uint32_t layer, uint32_t stream,
 		      rows_in(&l->shape, stream, pos);
 
 	return (uint8_t *)kv->mem.addr + l->off_bytes[stream] +
-	       row * l->shape.width[stream] * pst_kv_elem(kv);
+	       row * pst_kv_row_bytes(kv->type, stream, l->shape.width[stream]);
 }
 
 /* Drops the positions before @base. */
@@ -286,7 +326,8 @@ static void move_layer(struct pst_kv *kv, uint32_t layer, uint32_t base)
 	uint64_t rows = kv->n_used - base;
 
 	for (uint32_t s = 0; s < PST_KV_STREAMS; s++) {
-		uint64_t bytes = rows * l->shape.width[s] * pst_kv_elem(kv);
+		uint64_t bytes =
+			rows * pst_kv_row_bytes(kv->type, s, l->shape.width[s]);
 		uint32_t heads = has_steps(&l->shape, s) ? 0
 							 : l->shape.heads[s];
 

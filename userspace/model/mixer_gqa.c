@@ -206,10 +206,10 @@ static void keep(const struct gqa_job *j, float *k, float *v, uint32_t t)
 		pst_gqa_norm_each(j, v, NULL, lh->n_head_kv, lh->hd_v);
 	prepare_heads(j, k, j->w->k_norm, t, lh->n_head_kv);
 	for (uint32_t h = 0; h < lh->n_head_kv; h++) {
-		pst_kv_put(j->f, j->kv,
+		pst_kv_put(j->f, j->kv, PST_KV_K,
 			   pst_kv_at(j->kv, j->kv_layer, PST_KV_K, h, pos),
 			   k + (size_t)h * lh->hd_k, lh->hd_k);
-		pst_kv_put(j->f, j->kv,
+		pst_kv_put(j->f, j->kv, PST_KV_V,
 			   pst_kv_at(j->kv, j->kv_layer, PST_KV_V, h, pos),
 			   v + (size_t)h * lh->hd_v, lh->hd_v);
 	}
@@ -304,8 +304,10 @@ static void attend_chunk(void *ctx, uint32_t chunk, uint32_t worker)
 	uint32_t at = (calls_of(j) - 1 - chunk / lh->n_head_kv) * j->share;
 	struct pst_kattn a = {
 		.nr = PST_MIN(j->share, j->n * group - at),
-		.k_stride_bytes = lh->hd_k * pst_kv_elem(j->kv),
-		.v_stride_bytes = lh->hd_v * pst_kv_elem(j->kv),
+		.k_stride_bytes =
+			pst_kv_row_bytes(j->kv->type, PST_KV_K, lh->hd_k),
+		.v_stride_bytes =
+			pst_kv_row_bytes(j->kv->type, PST_KV_V, lh->hd_v),
 		.first = first_seen(lh, j->pos0 + at / group),
 		.hd_k = lh->hd_k,
 		.hd_v = lh->hd_v,

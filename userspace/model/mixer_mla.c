@@ -127,8 +127,8 @@ static uint64_t work_bytes(const struct pst_fwd *f, uint32_t layer)
 void pst_mla_store(const struct mla_job *j, uint32_t stream, uint32_t pos,
 		   const float *src, uint32_t n)
 {
-	pst_kv_put(j->f, j->kv, pst_kv_at(j->kv, j->layer, stream, 0, pos), src,
-		   n);
+	pst_kv_put(j->f, j->kv, stream,
+		   pst_kv_at(j->kv, j->layer, stream, 0, pos), src, n);
 }
 
 static void rotate(const struct mla_job *j, float *x, uint32_t t)
@@ -205,12 +205,18 @@ static const float *head_of(const struct mla_job *j, uint32_t i, uint32_t head)
 				(j->p->hd_nope + j->p->hd_rope);
 }
 
+static size_t row_bytes(const struct mla_job *j)
+{
+	return pst_kv_row_bytes(j->kv->type, PST_KV_K,
+				j->p->kv_rank + j->p->hd_rope);
+}
+
 /* The rows of the cache that a token of the slice attends to, in one piece. */
 static void gather(struct mla_job *j, uint32_t i)
 {
 	uint32_t t = j->first + i, k = j->p->index_top_k;
 	const uint32_t *pos = j->f->picked + (size_t)t * k;
-	size_t bytes = (j->p->kv_rank + j->p->hd_rope) * pst_kv_elem(j->kv);
+	size_t bytes = row_bytes(j);
 
 	for (uint32_t r = 0; r < k; r++)
 		memcpy(j->s.rows + ((size_t)i * k + r) * bytes,
@@ -386,7 +392,7 @@ static void attend_chunk(void *ctx, uint32_t chunk, uint32_t worker)
 	uint32_t set = chunk / calls_of(j);
 	uint32_t in_set = chunk % calls_of(j) * j->share;
 	uint32_t at = set * set_of(j) + in_set, t = at / j->n_head;
-	size_t bytes = (p->kv_rank + p->hd_rope) * pst_kv_elem(j->kv);
+	size_t bytes = row_bytes(j);
 	bool q8 = pst_needs_q8(j->f,
 			       j->w->wkv_b.data ? &j->w->wkv_b : &j->w->wv_b);
 	struct pst_kattn a = {

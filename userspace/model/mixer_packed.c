@@ -196,7 +196,7 @@ static void compress_chunk(void *ctx, uint32_t t, uint32_t worker)
 	(void)worker;
 	f->k->rms_norm(kv, kv, j->w->kv_norm, hd, f->m->hp.eps);
 	f->k->rope_norm(kv + hd - n_rot, cs, n_rot);
-	pst_kv_put(f, j->pass.kv,
+	pst_kv_put(f, j->pass.kv, PST_KV_K,
 		   pst_kv_at(j->pass.kv, j->pass.layer, PST_KV_K, 0,
 			     j->pass.pos0 + t),
 		   kv, hd);
@@ -304,7 +304,7 @@ static uint32_t window_from(const struct job *j, uint32_t pos)
 
 static size_t row_bytes(const struct job *j)
 {
-	return j->lh->hd_k * pst_kv_elem(j->pass.kv);
+	return pst_kv_row_bytes(j->pass.kv->type, PST_KV_K, j->lh->hd_k);
 }
 
 static uint8_t *rows_of(const struct job *j, uint32_t i)

@@ -176,7 +176,7 @@ static void pack_chunk(void *ctx, uint32_t i, uint32_t worker)
 	f->k->rms_norm(acc, acc, p->w->norm, p->hd, f->m->hp.eps);
 	pst_rope_table(r, NULL, pos, cs);
 	f->k->rope_norm(acc + p->hd - r->n_rot, cs, r->n_rot);
-	pst_kv_put(f, pass->kv,
+	pst_kv_put(f, pass->kv, p->stream,
 		   pst_kv_at(pass->kv, pass->layer, p->stream, 0, pos), acc,
 		   p->hd);
 }

@@ -65,6 +65,13 @@ enum pst_engine_pool {
 	PST_POOL_KMOD /* the kernel module */
 };
 
+/* How keys and values are kept. */
+enum pst_engine_kv {
+	PST_ENGINE_KV_F32,
+	PST_ENGINE_KV_F16, /* half of that */
+	PST_ENGINE_KV_Q8_0 /* 17/64; rows of multiples of 32 numbers only */
+};
+
 /* Reading experts before they are wanted. */
 enum pst_prefetch {
 	PST_PREFETCH_AUTO, /* the next block's, while that makes it faster */
@@ -108,9 +115,9 @@ enum pst_numa {
  * @split_bytes: longer reads are split, a multiple of 4 KiB; 0: 1 MiB
  * @io: backend; @direct: O_DIRECT
  * @resident: load every expert and every table at open, stream nothing
- * @kv_f16: keep keys and values in F16 instead of F32: half the memory, and a
- *	rounding that the default does not have
  * @no_pin: do not pin worker threads to cores
+ * @kv_type: how keys and values are kept: with less memory than the default,
+ *	and a rounding that it does not have
  * @huge: page kind of trunk, KV and slots
  * @pool: where the slots' memory comes from; what is not there is an error
  * @pool_name: of a pool of the kernel module that outlives this process, for
@@ -149,8 +156,8 @@ struct pst_engine_opts {
 	bool header_only;
 	bool states_do;
 	bool resident;
-	bool kv_f16;
 	bool no_pin;
+	enum pst_engine_kv kv_type;
 	enum pst_engine_huge huge;
 	enum pst_engine_pool pool;
 	const char *pool_name;
