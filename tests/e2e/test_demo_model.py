@@ -1,8 +1,9 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: MIT
 """The demo model's making, on a very small dense model: with all experts of a
-group taken at weight one it computes the dense function; with a router that chooses, all
-ways of holding the experts give the same bytes.  And what is shipped: the data
+group taken at weight one it computes the dense function; what training adds is in
+the matrices; with a router that chooses, all ways of holding the experts give the
+same bytes.  And what is shipped: the data
 fits the model that it is for, the recorded routing is what a router chose."""
 import glob
 import json
@@ -31,7 +32,9 @@ DENSE = os.path.join(CASE, 'model.gguf')
 TOKENS = os.path.join(CASE, 'tokens.json')
 SHIPPED = os.path.join(e2e.SRC, 'share', 'smollm2-135m-experts.npz')
 MAX_NMSE = 1e-9
-WIDTH = 32
+WIDTH, RANK = 32, 2
+ADDED = {'qkv': ('attn_q', 'attn_k', 'attn_v'), 'o': ('attn_output',),
+         'gate': ('ffn_gate',), 'up': ('ffn_up',), 'down': ('ffn_down',)}
 
 
 def floats(raw):
@@ -43,13 +46,13 @@ class DemoModel(unittest.TestCase):
         self.dir = tempfile.TemporaryDirectory()
         self.addCleanup(self.dir.cleanup)
         self.moe = os.path.join(self.dir.name, 'moe.gguf')
-        model = gguf.Reader(DENSE)
+        self.dense = gguf.Reader(DENSE)
         self.layers, self.n, self.ff = (
-            model.get('llama.' + k) for k in (
+            self.dense.get('llama.' + k) for k in (
                 'block_count', 'embedding_length', 'feed_forward_length'))
         self.rng = np.random.default_rng(3)
 
-    def make(self, used, groups, router, scale):
+    def make(self, used, groups, router, scale, added=None):
         """One shared part of WIDTH, the rest in experts once per group."""
         data = os.path.join(self.dir.name, 'data.npz')
         rest = self.ff - WIDTH
@@ -63,11 +66,33 @@ class DemoModel(unittest.TestCase):
         np.savez(data, name=np.array('test'), order=np.stack(order),
                  geometry=np.array([WIDTH, experts, used, WIDTH, groups]),
                  scale=factor, router=self.rng.standard_normal(
-                     (self.layers, self.n, experts)) * router)
+                     (self.layers, self.n, experts)) * router, **added or {})
         done = subprocess.run(
             [os.path.join(SCRIPTS, 'make-demo-model'), DENSE, self.moe,
              '--data', data], text=True, capture_output=True, check=False)
         self.assertEqual(done.returncode, 0, done.stdout + done.stderr)
+
+    def weights(self, model, name):
+        t = next(t for t in model.tensors if t.name == name)
+        return gguf.dequantise(model.data(t), t.type).reshape(t.dims[::-1])
+
+    def added(self):
+        """What training could add to every matrix, and norms."""
+        out = {}
+        for kind, names in ADDED.items():
+            parts = [self.weights(self.dense, f'blk.0.{n}.weight')
+                     for n in names]
+            for f, shape in (('a', (self.layers, RANK, parts[0].shape[1])),
+                             ('b', (self.layers, sum(map(len, parts)), RANK))):
+                out[f'{kind}_{f}'] = self.rng.integers(-127, 128, shape,
+                                                       np.int8)
+                shape = [self.layers, RANK, 1] if f == 'a' else \
+                    [self.layers, 1, RANK]
+                out[f'{kind}_{f}_scale'] = self.rng.random(
+                    shape, np.float32) / 1000
+        for key in ('attn_norm', 'ffn_norm'):
+            out[key] = self.rng.random((self.layers, self.n), np.float32)
+        return {**out, 'out_norm': self.rng.random(self.n, np.float32)}
 
     def check_dense(self, groups):
         # sigmoid(0) is a half, and the factor of down makes it one.
@@ -84,6 +109,34 @@ class DemoModel(unittest.TestCase):
 
     def test_all_experts_of_either_group_are_the_dense_model(self):
         self.check_dense(2)
+
+    def test_what_training_adds_is_in_the_matrices(self):
+        added, last = self.added(), self.layers - 1
+        self.make(1, 1, 1, 1, added)
+        with np.load(os.path.join(self.dir.name, 'data.npz')) as f:
+            order = f['order'][last]
+        made = gguf.Reader(self.moe)
+
+        def check(kind, name, rows=slice(None), got=None, order=slice(None)):
+            a, b = (added[f'{kind}_{f}'][last] * added[f'{kind}_{f}_scale'][last]
+                    for f in 'ab')
+            want = self.weights(self.dense, f'blk.{last}.{name}.weight')[order]
+            got = np.concatenate([
+                self.weights(made, f'blk.{last}.{n}.weight').reshape(
+                    -1, self.n) for n in got or [name]])
+            np.testing.assert_allclose(got, want + (b @ a)[rows], atol=1e-6)
+
+        n_v = len(self.weights(self.dense, f'blk.{last}.attn_v.weight'))
+        check('o', 'attn_output')
+        check('qkv', 'attn_v', slice(-n_v, None))
+        for kind in ('gate', 'up'):
+            check(kind, f'ffn_{kind}', order=order, got=(
+                f'ffn_{kind}_shexp', f'ffn_{kind}_exps'))
+        for key, name in (('attn_norm', 'attn_norm'),
+                          ('ffn_norm', 'post_attention_norm')):
+            np.testing.assert_array_equal(
+                self.weights(made, f'blk.{last}.{name}.weight'),
+                added[key][last])
 
     def test_streamed_and_resident_give_the_same_bytes(self):
         self.make(1, 2, 1, 1)

@@ -22,8 +22,9 @@ import jax.numpy as jnp
 import numpy as np
 
 import lm
+import shape
 
-SEQUENCES, HELD = 30, 4
+HELD = 4
 ROUNDS, GROUP_ROUNDS, SINKHORN = 8, 5, 60
 RIDGE_ROUTER, RIDGE_SCALE, PIECE = 3e-3, 1e-3, 1024
 SLOPE, OFFSET, APART = 1.5, 1.5, 1.0
@@ -36,7 +37,7 @@ def activations(params, ids):
         layers, embd, i, lambda p, xn: (
             xn.astype(jnp.float16),
             lm.hidden(p, xn).astype(jnp.float16))))
-    xs, hs = zip(*[[np.asarray(a).reshape(lm.L, -1, a.shape[-1])
+    xs, hs = zip(*[[np.asarray(a).reshape(shape.L, -1, a.shape[-1])
                     for a in one(layers, ids[i:i + 4])]
                    for i in range(0, len(ids), 4)])
     return np.concatenate(xs, 1), np.concatenate(hs, 1)
@@ -66,16 +67,16 @@ def deal(gain, sizes):
 
 def top(scores):
     """0/1 of the USED largest of each row."""
-    kth = np.partition(scores, -lm.USED, 1)[:, -lm.USED][:, None]
+    kth = np.partition(scores, -shape.USED, 1)[:, -shape.USED][:, None]
     return (scores >= kth).astype(np.float32)
 
 
 def choose(p):
     """What the router takes by its probabilities: 0/1 [T][EXPERTS]."""
-    s = p.reshape(len(p), lm.GROUPS, lm.OF_GROUP)
+    s = p.reshape(len(p), shape.GROUPS, shape.OF_GROUP)
     best = np.sort(s, 2)[:, :, -2:].sum(2).argmax(1)
     out = np.zeros_like(s)
-    for g in range(lm.GROUPS):
+    for g in range(shape.GROUPS):
         mine = best == g
         if mine.any():
             out[mine, g] = top(s[mine, g])
@@ -84,7 +85,7 @@ def choose(p):
 
 def experts_of(energy, of):
     """[T][OF_GROUP] energy of a group's experts; -1 is in none of them."""
-    one_hot = np.zeros((energy.shape[1], lm.OF_GROUP), np.float32)
+    one_hot = np.zeros((energy.shape[1], shape.OF_GROUP), np.float32)
     routed = np.flatnonzero(of >= 0)
     one_hot[routed, of[routed]] = 1
     return energy @ one_hot
@@ -105,20 +106,20 @@ def margins(e):
     """What the router is to say: how far above the last that is taken."""
     y = np.log(e + 1e-4)
     s = np.sort(y, 1)
-    line = s[:, -lm.USED - 1:-lm.USED + 1].mean(1, keepdims=True)
+    line = s[:, -shape.USED - 1:-shape.USED + 1].mean(1, keepdims=True)
     return np.clip(SLOPE * (y - line), -4, 4) + OFFSET
 
 
 def first_deal(gate, always, rng):
     """The shared expert by energy, the rest in even parts of like gates."""
-    of = np.full(lm.FF, -1)
-    rest = np.argsort(always)[:lm.FF - lm.SHARED]
+    of = np.full(shape.FF, -1)
+    rest = np.argsort(always)[:shape.FF - shape.SHARED]
     v = gate.T[rest] / np.linalg.norm(gate.T[rest], axis=1, keepdims=True)
-    centres = v[rng.choice(len(rest), lm.OF_GROUP, replace=False)]
+    centres = v[rng.choice(len(rest), shape.OF_GROUP, replace=False)]
     for _ in range(8):
-        part = deal(v @ centres.T, [lm.WIDTH] * lm.OF_GROUP)
+        part = deal(v @ centres.T, [shape.WIDTH] * shape.OF_GROUP)
         centres = np.stack([v[part == c].mean(0)
-                            for c in range(lm.OF_GROUP)])
+                            for c in range(shape.OF_GROUP)])
         centres /= np.linalg.norm(centres, axis=1, keepdims=True)
     of[rest] = part
     return of
@@ -130,12 +131,12 @@ def with_shared(x, energy, gate, rng):
     ridge = Ridge(x)
     always = energy.sum(0)
     of = first_deal(gate, always, rng)
-    sizes = [lm.WIDTH] * lm.OF_GROUP + [lm.SHARED]
+    sizes = [shape.WIDTH] * shape.OF_GROUP + [shape.SHARED]
     for _ in range(ROUNDS):
         pick = top(x @ ridge.fit(margins(experts_of(energy, of))))
         gain = np.concatenate([energy.T @ pick, always[:, None]], 1)
         of = deal(gain / gain.mean(), sizes)
-        of[of == lm.OF_GROUP] = -1
+        of[of == shape.OF_GROUP] = -1
     return of
 
 
@@ -144,25 +145,25 @@ def groups(x, energy, of):
     ridge, routed = Ridge(x), np.flatnonzero(of >= 0)
     e = np.sqrt(energy[:, routed])
     side = (e - e.mean(0)) @ np.linalg.eigh(np.cov(e.T))[1][:, -1]
-    token_of = (np.argsort(np.argsort(side)) * lm.GROUPS // len(x))
-    ofs = np.stack([of] * lm.GROUPS)
+    token_of = (np.argsort(np.argsort(side)) * shape.GROUPS // len(x))
+    ofs = np.stack([of] * shape.GROUPS)
     for i in range(GROUP_ROUNDS):
         wanted, kept = [], []
-        for g in range(lm.GROUPS):
+        for g in range(shape.GROUPS):
             mine = token_of == g
             parts = experts_of(energy, ofs[g])
             pick = top(x @ ridge.fit(margins(parts)))
             gain = energy[mine][:, routed].T @ pick[mine]
             if i < GROUP_ROUNDS - 1:
                 ofs[g][routed] = deal(gain / gain.mean(),
-                                      [lm.WIDTH] * lm.OF_GROUP)
+                                      [shape.WIDTH] * shape.OF_GROUP)
                 parts = experts_of(energy, ofs[g])
             m = margins(parts)
             kept.append((parts * top(x @ ridge.fit(m))).sum(1))
             wanted.append(m)
         # Even halves: those that gain most by a group are its own.
         side = kept[-1] - kept[0]
-        token_of = (np.argsort(np.argsort(side)) * lm.GROUPS // len(x))
+        token_of = (np.argsort(np.argsort(side)) * shape.GROUPS // len(x))
     y = np.concatenate([m + APART * np.where(token_of == g, 1, -1)[:, None]
                         for g, m in enumerate(wanted)], 1)
     return ofs, ridge.fit(y)
@@ -172,14 +173,14 @@ def scales(h, w, down):
     """Factor of each expert's down matrix, the shared one's first, so that what
     is kept comes nearest to what all neurons give: least squares.
     h, w [T][SLOTS]; down [SLOTS]; the first group's slots are all neurons."""
-    nr = lm.EXPERTS + 1
+    nr = shape.EXPERTS + 1
     g, c = np.zeros((nr, nr)), np.zeros(nr)
-    first = down[lm.SHARED:].reshape(lm.EXPERTS, lm.WIDTH, -1)
+    first = down[shape.SHARED:].reshape(shape.EXPERTS, shape.WIDTH, -1)
     for i in range(0, len(h), PIECE):
-        want = h[i:i + PIECE, :lm.FF] @ down[:lm.FF]
+        want = h[i:i + PIECE, :shape.FF] @ down[:shape.FF]
         cut = h[i:i + PIECE] * w[i:i + PIECE]
-        routed = cut[:, lm.SHARED:].reshape(-1, lm.EXPERTS, lm.WIDTH)
-        f = np.concatenate([(cut[:, :lm.SHARED] @ down[:lm.SHARED])[None],
+        routed = cut[:, shape.SHARED:].reshape(-1, shape.EXPERTS, shape.WIDTH)
+        f = np.concatenate([(cut[:, :shape.SHARED] @ down[:shape.SHARED])[None],
                             routed.transpose(1, 0, 2) @ first])
         size = np.linalg.norm(want, axis=1, keepdims=True)
         f, want = (f / size).reshape(nr, -1), (want / size).reshape(-1)
@@ -191,8 +192,8 @@ def scales(h, w, down):
 
 def weights(x, router):
     p = 1 / (1 + np.exp(-(x @ router)))
-    return np.concatenate([np.ones((len(x), lm.SHARED), np.float32),
-                           np.repeat(p * choose(p), lm.WIDTH, 1)], 1)
+    return np.concatenate([np.ones((len(x), shape.SHARED), np.float32),
+                           np.repeat(p * choose(p), shape.WIDTH, 1)], 1)
 
 
 def layer(p, x, h, held, rng):
@@ -204,21 +205,21 @@ def layer(p, x, h, held, rng):
     of = with_shared(x[fit], energy[fit], p['gate'], rng)
     ofs, router = groups(x[fit], energy[fit], of)
     order = np.concatenate([np.flatnonzero(of < 0)] + [
-        np.argsort(o, kind='stable')[lm.SHARED:] for o in ofs])
+        np.argsort(o, kind='stable')[shape.SHARED:] for o in ofs])
     h, down = h[:, order], p['down'][order]
     w = weights(x, router)
     scale = scales(h[fit], w[fit], down)
-    want = h[test, :lm.FF] @ down[:lm.FF]
+    want = h[test, :shape.FF] @ down[:shape.FF]
     size = (want ** 2).sum(1)
 
     def error(got):
         return float(np.mean(((want - got) ** 2).sum(1) / size))
     cut = h[test] * w[test]
-    factor = np.repeat(scale, [lm.SHARED] + [lm.WIDTH] * lm.EXPERTS)
+    factor = np.repeat(scale, [shape.SHARED] + [shape.WIDTH] * shape.EXPERTS)
     return (order, router, scale), {
         'shared': energy[test][:, of < 0].sum(1).mean(),
         'kept': (energy[test][:, order] * (w[test] > 0)).sum(1).mean(),
-        'second group': (w[test][:, lm.FF:] > 0).any(1).mean(),
+        'second group': (w[test][:, shape.FF:] > 0).any(1).mean(),
         'error': error(cut @ down),
         'scaled': error(cut * factor @ down)}
 
@@ -234,15 +235,15 @@ def main():
     start, rng = time.time(), np.random.default_rng(args.seed)
     dense = lm.load_dense(args.dense)
     corpus = np.load(args.corpus)
-    ids = np.concatenate([corpus['own'][:SEQUENCES // 2],
+    ids = np.concatenate([corpus['own'][:shape.SEQUENCES // 2],
                           corpus['book'][::len(corpus['book']) * 3 //
-                                         SEQUENCES][:SEQUENCES // 3],
+                                         shape.SEQUENCES][:shape.SEQUENCES // 3],
                           corpus['code'][::8]])
-    ids = rng.permutation(ids)[:SEQUENCES]
+    ids = rng.permutation(ids)[:shape.SEQUENCES]
     xs, hs = activations(lm.bf16(dense), ids)
     print(f'{xs.shape[1]} tokens, {time.time() - start:.0f} s', flush=True)
     parts = []
-    for i in range(lm.L):
+    for i in range(shape.L):
         p = {k: dense[k][i] for k in ('gate', 'down')}
         part, said = layer(p, xs[i], hs[i], HELD * ids.shape[1], rng)
         parts.append(part)
@@ -254,8 +255,8 @@ def main():
         args.out, order=order.astype(np.int16),
         router=router.astype(np.float16), scale=scale.astype(np.float32),
         name=np.array('SmolLM2 135M Instruct, cut into experts'),
-        geometry=np.array([lm.WIDTH, lm.EXPERTS, lm.USED, lm.SHARED,
-                           lm.GROUPS], np.int32))
+        geometry=np.array([shape.WIDTH, shape.EXPERTS, shape.USED, shape.SHARED,
+                           shape.GROUPS], np.int32))
 
 
 if __name__ == '__main__':

@@ -1,61 +1,37 @@
 # SPDX-License-Identifier: MIT
 """The dense SmolLM2-135M-Instruct in JAX: reading the weights from GGUF, forward
-pass, sampling; and the geometry of the model that is made from it.
+pass, sampling.
 
 Everything is stacked over the 30 layers and scanned.  Products of weights are
 bfloat16 with float32 sums, which a CPU is fast at; all else is float32.
 """
 import os
 import subprocess
-import sys
 from functools import partial
 
 os.environ.setdefault('XLA_FLAGS', '--xla_cpu_multi_thread_eigen=false '
                       'intra_op_parallelism_threads=1')
-HERE = os.path.dirname(os.path.abspath(__file__))
-sys.path.insert(0, os.path.join(HERE, '..', '..'))
 
 import jax  # noqa: E402
 import jax.numpy as jnp  # noqa: E402
 import numpy as np  # noqa: E402
 
-import gguf_io as gguf  # noqa: E402
-
-L, N, FF, HEADS, KV, HD, EPS, BASE = 30, 576, 1536, 9, 3, 64, 1e-5, 1e5
-EOT, IM_START, IM_END = 0, 1, 2
-
-# Geometry.  Neurons that are not in the shared expert are cut into experts once
-# for each group; a token takes experts of one group only, so that a neuron that
-# two groups have is never counted twice.
-WIDTH, GROUPS, USED, SHARED = 32, 2, 18, 640
-OF_GROUP = (FF - SHARED) // WIDTH
-EXPERTS = GROUPS * OF_GROUP
-SLOTS = SHARED + EXPERTS * WIDTH
-
-
-def neox_rows(heads):
-    """Rows of q or k so that the halves of a head rotate, not neighbours."""
-    one = np.concatenate([np.arange(0, HD, 2), np.arange(1, HD, 2)])
-    return (np.arange(heads)[:, None] * HD + one).reshape(-1)
+from shape import (BASE, EPS, HD, HEADS, KV, L, N, neox_rows,  # noqa: E402
+                   weights)
 
 
 def load_dense(path):
     """Weights as [layer][in][out] in float32, q and k in halves order."""
-    r = gguf.Reader(path)
-    by_name = {t.name: t for t in r.tensors}
-
-    def get(name):
-        t = by_name[name]
-        return gguf.dequantise(r.data(t), t.type).reshape(t.dims[::-1])
+    get = weights(path)
 
     def stack(name, rows=None):
-        all_layers = [get(f'blk.{i}.{name}.weight') for i in range(L)]
+        all_layers = [get(f'blk.{i}.{name}') for i in range(L)]
         if rows is not None:
             all_layers = [w[rows] for w in all_layers]
         return np.stack([w.T for w in all_layers])
 
     return {
-        'embd': get('token_embd.weight'), 'out_norm': get('output_norm.weight'),
+        'embd': get('token_embd'), 'out_norm': get('output_norm'),
         'attn_norm': stack('attn_norm'), 'ffn_norm': stack('ffn_norm'),
         'q': stack('attn_q', neox_rows(HEADS)),
         'k': stack('attn_k', neox_rows(KV)), 'v': stack('attn_v'),

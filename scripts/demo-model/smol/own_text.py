@@ -16,6 +16,7 @@ import jax.numpy as jnp
 import numpy as np
 
 import lm
+import shape
 
 BATCH, LENGTH = 128, 320
 SYSTEM = ('<|im_start|>system\nYou are a helpful AI assistant named SmolLM, '
@@ -71,14 +72,14 @@ def main():
     params = lm.bf16(lm.load_dense(args.dense))
     layers, embd, out_norm = lm.split(params)
     params = {'embd': embd, 'out_norm': out_norm, 'layers': [
-        {k: w[i] for k, w in layers.items()} for i in range(lm.L)]}
+        {k: w[i] for k, w in layers.items()} for i in range(shape.L)]}
     rng = np.random.default_rng(args.seed)
     texts = list(prompts(rng, BATCH * args.batches * 3))
     # One call of the tokenizer: prompts are cut apart at a marker.
     ids = lm.tokenize(args.dense, '<|endoftext|><|endoftext|>'.join(
         '<|im_end|>' + t for t in texts))
     cuts = np.flatnonzero((ids[:-1] == 0) & (ids[1:] == 0))
-    parts = [p[np.flatnonzero(p == lm.IM_END)[0] + 1:]
+    parts = [p[np.flatnonzero(p == shape.IM_END)[0] + 1:]
              for p in np.split(ids, cuts)]
     source = itertools.cycle(parts)
     done, start = [], time.time()

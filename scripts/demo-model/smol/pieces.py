@@ -3,19 +3,24 @@
 measure on, which is learned from nowhere.
 
 	pieces.py DENSE.gguf OWN.npz BOOKS_DIR OUT.npz [--held-out DIR]
+		[--stories STORIES.jsonl]
 
 BOOKS_DIR holds NUMBER.txt as Project Gutenberg and the repositories of
 GITenberg have them; licences at head and tail are cut off, lines joined to
-paragraphs.  Code is the standard library of the Python that runs this.
+paragraphs.  STORIES.jsonl is the training text of the tiny model (../tiny), of
+children's books.  Code is the standard library of the Python that runs this.
 """
 import argparse
+import json
 import os
+import random
 import re
 import sysconfig
 
 import numpy as np
 
 import lm
+import shape
 
 LENGTH = 320
 # The Adventures of Sherlock Holmes, The Problems of Philosophy, The Secret
@@ -26,6 +31,7 @@ CODE = ('argparse', 'heapq', 'textwrap', 'statistics', 'fractions', 'csv',
         'json/decoder', 'calendar')
 PIECES_OF_BOOK, PIECES_OF_CODE = 60, 8
 HELD_OUT_OWN, HELD_OUT_BYTES = 24, 32000
+STORIES, STORY_LENGTH, STORY_BYTES, STORY_SEED = 900, 256, 1150, 5
 
 
 def book(path):
@@ -47,6 +53,20 @@ def pieces(ids, most):
     return np.stack([ids[a:a + LENGTH] for a in at])
 
 
+def stories(model, path):
+    """The first STORY_LENGTH tokens of pieces that are long enough."""
+    with open(path, encoding='utf-8') as f:
+        texts = [json.loads(line)['text'] for line in f]
+    texts = [t for t in texts if len(t) > STORY_BYTES]
+    random.seed(STORY_SEED)
+    random.shuffle(texts)
+    # One call of the tokenizer: texts are cut apart at a marker.
+    ids = lm.tokenize(model, '<|endoftext|>'.join(texts[:STORIES]))
+    parts = np.split(ids, np.flatnonzero(ids == shape.EOT))
+    return np.stack([p[p != shape.EOT][:STORY_LENGTH] for p in parts
+                     if len(p) > STORY_LENGTH])
+
+
 def chats(model, own, path):
     """The answers held out as text, for `penstock perplexity`."""
     text = '\n'.join(lm.detokenize(model, ids) for ids in own)
@@ -61,6 +81,7 @@ def main():
     parser.add_argument('books')
     parser.add_argument('out')
     parser.add_argument('--held-out', metavar='DIR')
+    parser.add_argument('--stories', metavar='STORIES')
     args = parser.parse_args()
 
     own = np.load(args.own)['ids']
@@ -75,6 +96,8 @@ def main():
             code.append(pieces(lm.tokenize(args.dense, f.read()),
                                PIECES_OF_CODE))
     parts['code'] = np.concatenate(code)
+    if args.stories:
+        parts['stories'] = stories(args.dense, args.stories)
     held = book(os.path.join(args.books, HELD_OUT_BOOK + '.txt'))
     held = held[len(held) // 2:][:HELD_OUT_BYTES]
     held = held[held.index('\n\n') + 2:held.rindex('\n\n') + 1]
