@@ -45,7 +45,7 @@ enum {
 	X(Q1_0, q1_0, 128, signs)                 \
 	X(Q2_0, q2_0, 64, ternary)
 
-/* Packed code books, see iq_tables.c. */
+/* Packed code books, see pst_iq_books.h. */
 extern const uint16_t pst_k_iq2_xxs_grid[256];
 extern const uint16_t pst_k_iq2_xs_grid[512];
 extern const uint16_t pst_k_iq2_s_grid[1024];

@@ -330,7 +330,7 @@ struct pst_kernels {
 
 /* CPU mask: what the table may use. */
 #define PST_CPU_AVX2	(1u << 0) /* AVX2 + FMA + F16C */
-#define PST_CPU_AVX512	(1u << 1) /* F + BW + VL + DQ */
+#define PST_CPU_AVX512	(1u << 1) /* F + BW + VL + DQ + BMI2 */
 #define PST_CPU_VNNI	(1u << 2) /* AVX512_VNNI */
 #define PST_CPU_NEON	(1u << 3) /* 64-bit ARM, ARMv8.0 */
 #define PST_CPU_DOTPROD (1u << 4) /* ARMv8.2 SDOT */

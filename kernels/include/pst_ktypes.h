@@ -26,15 +26,24 @@
 	X(Q6_K, q6_k)        \
 	X(IQ4_XS, iq4_xs)
 
-/* Code books: X(type, name, how digits become codes, scales of 16). */
-#define PST_K_BOOK_TYPES(X)                 \
+/*
+ * Code books: X(type, name, how digits become codes, scales of 16).  The small
+ * ones have 256 or 512 entries, the large ones 1024 or 2048.
+ */
+#define PST_K_SMALL_BOOK_TYPES(X)           \
 	X(IQ2_XXS, iq2_xxs, iq2, false)     \
 	X(IQ2_XS, iq2_xs, iq2, true)        \
-	X(IQ2_S, iq2_s, iq2, true)          \
 	X(IQ3_XXS, iq3_xxs, iq3_xxs, false) \
-	X(IQ3_S, iq3_s, iq3_s, false)       \
-	X(IQ1_S, iq1_s, iq1, false)         \
+	X(IQ3_S, iq3_s, iq3_s, false)
+
+#define PST_K_LARGE_BOOK_TYPES(X)   \
+	X(IQ2_S, iq2_s, iq2, true)  \
+	X(IQ1_S, iq1_s, iq1, false) \
 	X(IQ1_M, iq1_m, iq1, true)
+
+#define PST_K_BOOK_TYPES(X)       \
+	PST_K_SMALL_BOOK_TYPES(X) \
+	PST_K_LARGE_BOOK_TYPES(X)
 
 /* The others of pst_k16.h. */
 #define PST_K_PLAIN16_TYPES(X) \

@@ -79,6 +79,17 @@ PST_K_INLINE __m256 load_row_bf16(const uint8_t *row, uint32_t i, uint32_t nr)
 	return _mm256_castsi256_ps(_mm256_slli_epi32(v, 16));
 }
 
+/* -1 in byte j where bit j of @bits is set */
+PST_K_INLINE __m256i mask32(uint32_t bits)
+{
+	const __m256i spread = _mm256_set_epi64x(
+		0x0303030303030303, 0x0202020202020202, 0x0101010101010101, 0);
+	const __m256i bit = _mm256_set1_epi64x((int64_t)0x8040201008040201ULL);
+	__m256i v = _mm256_shuffle_epi8(_mm256_set1_epi32((int)bits), spread);
+
+	return _mm256_cmpeq_epi8(_mm256_and_si256(v, bit), bit);
+}
+
 PST_K_INLINE float sum8(__m256 v)
 {
 	__m128 s = _mm_add_ps(_mm256_castps256_ps128(v),

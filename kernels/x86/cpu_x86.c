@@ -14,7 +14,7 @@
 
 #define LEAF1_ECX_AVX2 (bit_FMA | bit_OSXSAVE | bit_AVX | bit_F16C)
 #define LEAF7_EBX_AVX512 \
-	(bit_AVX512F | bit_AVX512BW | bit_AVX512VL | bit_AVX512DQ)
+	(bit_AVX512F | bit_AVX512BW | bit_AVX512VL | bit_AVX512DQ | bit_BMI2)
 
 static uint32_t read_xcr0(void)
 {

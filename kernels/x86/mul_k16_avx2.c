@@ -1,17 +1,14 @@
 // SPDX-License-Identifier: MIT
 /*
- * Products with 8-bit activations, AVX2: the formats of pst_k16.h; see
- * mul_q8_avx2_tmpl.h.  Integer parts are those of the reference; the float sums
- * are bounded by a few eps times the sum of |scale x code x activation|.
+ * Products with 8-bit activations, AVX2: the formats of pst_k16.h without a
+ * code book; see mul_q8_avx2_tmpl.h.  Integer parts are those of the reference;
+ * the float sums are bounded by a few eps times the sum of
+ * |scale x code x activation|.
  */
-#include "books_x86.h"
 #include "dot_avx2.h"
 #include "mul_q8_avx2_tmpl.h"
 #include "plain16_x86.h"
 #include "x86_priv.h"
-
-/* Codes of the books, of at most 62, are made unsigned by adding this. */
-#define BOOK_OFFSET 64
 
 /* Digits of 2 bits, four in a byte of the lower 8, to bytes. */
 PST_K_INLINE __m256i spread2(__m128i digits)
@@ -23,108 +20,6 @@ PST_K_INLINE __m256i spread2(__m128i digits)
 	return _mm256_and_si256(_mm256_or_si256(x, _mm256_slli_epi32(x, 6)),
 				_mm256_set1_epi32(0x03030303));
 }
-
-/* Of 3 bits, four in 16 bits. */
-PST_K_INLINE __m256i spread3(__m128i digits)
-{
-	__m256i x = _mm256_cvtepu16_epi32(digits);
-
-	x = _mm256_and_si256(_mm256_or_si256(x, _mm256_slli_epi32(x, 10)),
-			     _mm256_set1_epi32(0x003f003f));
-	return _mm256_and_si256(_mm256_or_si256(x, _mm256_slli_epi32(x, 5)),
-				_mm256_set1_epi32(0x07070707));
-}
-
-/* -1 in byte j where bit j of @bits is set */
-PST_K_INLINE __m256i mask32(uint32_t bits)
-{
-	const __m256i spread = _mm256_set_epi64x(
-		0x0303030303030303, 0x0202020202020202, 0x0101010101010101, 0);
-	const __m256i bit = _mm256_set1_epi64x((int64_t)0x8040201008040201ULL);
-	__m256i v = _mm256_shuffle_epi8(_mm256_set1_epi32((int)bits), spread);
-
-	return _mm256_cmpeq_epi8(_mm256_and_si256(v, bit), bit);
-}
-
-/* What digits stand for, negated where a sign is set, with the offset. */
-PST_K_INLINE __m256i signed_codes(__m256i digits, int64_t values,
-				  uint32_t signs)
-{
-	__m256i minus = mask32(signs);
-	__m256i v = _mm256_shuffle_epi8(_mm256_set1_epi64x(values), digits);
-
-	v = _mm256_sub_epi8(_mm256_xor_si256(v, minus), minus);
-	return _mm256_add_epi8(v, _mm256_set1_epi8(BOOK_OFFSET));
-}
-
-PST_K_INLINE __m256i book_codes_iq2(__m128i digits, uint32_t signs)
-{
-	return signed_codes(spread2(digits), PST_K16_IQ2_VALUES, signs);
-}
-
-PST_K_INLINE __m256i book_codes_iq3_xxs(__m128i digits, uint32_t signs)
-{
-	return signed_codes(spread3(digits), PST_K16_IQ3_XXS_VALUES, signs);
-}
-
-PST_K_INLINE __m256i book_codes_iq3_s(__m128i digits, uint32_t signs)
-{
-	return signed_codes(spread3(digits), PST_K16_IQ3_S_VALUES, signs);
-}
-
-/* The sign takes an eighth away instead of adding it: 2 in these codes. */
-PST_K_INLINE __m256i book_codes_iq1(__m128i digits, uint32_t signs)
-{
-	__m256i table = _mm256_add_epi8(_mm256_set1_epi64x(PST_K16_IQ1_VALUES),
-					_mm256_set1_epi8(BOOK_OFFSET));
-	__m256i v = _mm256_shuffle_epi8(table, spread2(digits));
-	__m256i two = _mm256_and_si256(mask32(signs), _mm256_set1_epi8(2));
-
-	return _mm256_sub_epi8(v, two);
-}
-
-/* (2 s + 1) d */
-PST_K_INLINE __m256 odd_ps(__m256i s, float d)
-{
-	s = _mm256_add_epi32(_mm256_add_epi32(s, s), _mm256_set1_epi32(1));
-	return _mm256_mul_ps(_mm256_cvtepi32_ps(s), _mm256_set1_ps(d));
-}
-
-PST_K_INLINE struct wscale book_scale(struct book_scales b)
-{
-	struct wscale s = NO_SCALES;
-
-	s.scale = odd_ps(b.lower, b.d);
-	s.scale_upper = odd_ps(b.upper, b.d);
-	return s;
-}
-
-#define DEFINE_BOOK(type, name, kind, by16)                                    \
-	PST_K_INLINE struct wscale wscales_##name(const uint8_t *p,            \
-						  uint32_t nr)                 \
-	{                                                                      \
-		(void)nr;                                                      \
-		return book_scale(scales_##name(p));                           \
-	}                                                                      \
-                                                                               \
-	PST_K_INLINE __m256i codes_##name(const uint8_t *p, uint32_t c)        \
-	{                                                                      \
-		struct book64 b = book_##name(p, c / 2);                       \
-                                                                               \
-		return book_codes_##kind(b.digits[c % 2],                      \
-					 (uint32_t)(b.signs >> 32 * (c % 2))); \
-	}                                                                      \
-                                                                               \
-	static const struct fmt fmt_##name = {                                 \
-		.bytes = PST_K_##type##_BYTES,                                 \
-		.offset = BOOK_OFFSET,                                         \
-		.sub16 = by16,                                                 \
-		.scales = wscales_##name,                                      \
-		.codes = codes_##name,                                         \
-		.dot = dot_u8,                                                 \
-	};
-
-PST_K_BOOK_TYPES(DEFINE_BOOK)
 
 PST_K_INLINE struct wscale one_each(__m256 scale)
 {
@@ -271,11 +166,9 @@ static const struct fmt fmt_q2_0 = {
 	.dot = dot_u8,
 };
 
-PST_K_BOOK_TYPES(DEFINE_MUL)
 PST_K_PLAIN16_TYPES(DEFINE_MUL)
 
 void pst_k_fill_mul_k16_avx2(struct pst_kernels *k)
 {
-	PST_K_BOOK_TYPES(PST_K_SET_MUL)
 	PST_K_PLAIN16_TYPES(PST_K_SET_MUL)
 }

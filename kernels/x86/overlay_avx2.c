@@ -9,6 +9,7 @@ void pst_k_overlay_avx2(struct pst_kernels *k)
 	k->name = "avx2";
 	pst_k_fill_mul_q32_avx2(k);
 	pst_k_fill_mul_k_avx2(k);
+	pst_k_fill_mul_books_avx2(k);
 	pst_k_fill_mul_k16_avx2(k);
 	pst_k_fill_mul_float_avx2(k);
 	pst_k_fill_dequant_avx2(k);

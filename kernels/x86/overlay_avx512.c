@@ -9,6 +9,7 @@ void pst_k_overlay_avx512(struct pst_kernels *k)
 	k->name = "avx512";
 	pst_k_fill_mul_q32_avx512(k);
 	pst_k_fill_mul_k_avx512(k);
+	pst_k_fill_mul_books_avx512(k);
 	pst_k_fill_mul_k16_avx512(k);
 	pst_k_fill_mul_float_avx512(k);
 	pst_k_fill_dequant_avx512(k);

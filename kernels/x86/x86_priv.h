@@ -9,10 +9,12 @@
 
 void pst_k_fill_mul_q32_vnni(struct pst_kernels *k);
 void pst_k_fill_mul_k_vnni(struct pst_kernels *k);
+void pst_k_fill_mul_books_vnni(struct pst_kernels *k);
 void pst_k_fill_mul_k16_vnni(struct pst_kernels *k);
 
 void pst_k_fill_mul_q32_avx512(struct pst_kernels *k);
 void pst_k_fill_mul_k_avx512(struct pst_kernels *k);
+void pst_k_fill_mul_books_avx512(struct pst_kernels *k);
 void pst_k_fill_mul_k16_avx512(struct pst_kernels *k);
 void pst_k_fill_mul_float_avx512(struct pst_kernels *k);
 void pst_k_fill_dequant_avx512(struct pst_kernels *k);
@@ -24,6 +26,7 @@ void pst_k_fill_recur_avx512(struct pst_kernels *k);
 
 void pst_k_fill_mul_q32_avx2(struct pst_kernels *k);
 void pst_k_fill_mul_k_avx2(struct pst_kernels *k);
+void pst_k_fill_mul_books_avx2(struct pst_kernels *k);
 void pst_k_fill_mul_k16_avx2(struct pst_kernels *k);
 void pst_k_fill_mul_float_avx2(struct pst_kernels *k);
 void pst_k_fill_dequant_avx2(struct pst_kernels *k);

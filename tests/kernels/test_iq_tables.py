@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: MIT
-"""The code books of kernels/ref/iq_tables.c, expanded digit by digit to the
+"""The code books of kernels/include/pst_iq_books.h, expanded digit by digit to the
 bytes of the format's own tables, have the checksums of those."""
 import hashlib
 import os
@@ -34,14 +34,16 @@ def expand(entries, nr, bits, values):
 
 def main():
     path = os.path.join(os.environ.get('PENSTOCK_SRC', '.'),
-                        'kernels', 'ref', 'iq_tables.c')
+                        'kernels', 'include', 'pst_iq_books.h')
     with open(path, encoding='ascii') as f:
         text = f.read()
     failed = False
     print('1..%d' % len(BOOKS))
     for i, (name, (nr, bits, values, want)) in enumerate(BOOKS.items(), 1):
-        body = re.search(r'pst_k_%s_grid\[\d+\] = \{([^}]*)\}' % name, text)
-        entries = [int(e, 16) for e in body.group(1).split(',') if e.strip()]
+        body = re.search(r'PST_K_%s_BOOK\(E\)((?:.*\\\n)*.*)' % name.upper(),
+                         text)
+        entries = [int(e, 16)
+                   for e in re.findall(r'E\((0x[0-9a-f]+)\)', body.group(1))]
         got = hashlib.sha256(expand(entries, nr, bits, values)).hexdigest()
         failed |= got != want
         print('%sok %d - %s has the checksum of the format'
