@@ -425,6 +425,45 @@ def llama4_scout():
     return t
 
 
+def gated_delta(arch, layers, vocab, experts, used, n_v=32):
+    """Qwen3-Next and its successors: three blocks with a state, then one that
+    attends; 16 heads of keys and @n_v of values in the former."""
+    n, inner = 2048, n_v * 128
+    t = Table(arch, layers, n, vocab)
+    every = range(layers)
+    full = [i for i in every if i % 4 == 3]
+    state = [i for i in every if i % 4 != 3]
+    t.head()
+    t.numbers(attention__head_count=16, attention__head_count_kv=2,
+              attention__key_length=256, attention__value_length=256,
+              rope__dimension_count=64, full_attention_interval=4,
+              ssm__conv_kernel=4, ssm__state_size=128, ssm__group_count=16,
+              ssm__time_step_rank=n_v, ssm__inner_size=inner,
+              expert_shared_feed_forward_length=512)
+    for name in ("attn_norm", "post_attention_norm"):
+        t.blocks(every, name, n)
+    for name, dims in (("attn_q", (n, 2 * 4096)), ("attn_k", (n, 512)),
+                       ("attn_v", (n, 512)), ("attn_output", (4096, n)),
+                       ("attn_q_norm", (256,)), ("attn_k_norm", (256,))):
+        t.blocks(full, name, *dims)
+    for name, dims in (("attn_qkv", (n, 4096 + inner)),
+                       ("attn_gate", (n, inner)), ("ssm_out", (inner, n)),
+                       ("ssm_conv1d", (4, 4096 + inner)),
+                       ("ssm_norm", (128,))):
+        t.blocks(state, name, *dims)
+    if arch == "qwen3next":
+        t.blocks(state, "ssm_ba", n, 2 * n_v)
+    else:
+        t.blocks(state, "ssm_beta", n, n_v)
+        t.blocks(state, "ssm_alpha", n, n_v)
+    t.blocks(state, "ssm_dt", n_v, suffix="bias")
+    for i in state:
+        t.tensors.append(("blk.%d.ssm_a" % i, (n_v,)))
+    t.moe(every, experts, used, 512, shared=512)
+    t.blocks(every, "ffn_gate_inp_shexp", n)
+    return t
+
+
 def olmoe():
     t = Table("olmoe", 16, 2048, 50304)
     every = range(16)
@@ -512,6 +551,10 @@ MODELS = (
     ("DeepSeek-V4-Pro", deepseek4(61, 7168, 128, 1536, 16, 1024,
                                   (384, 3072)), 27.93, 12.845),
     ("Llama-4-Scout", llama4_scout(), 6.84, 3.657),
+    ("Qwen3-Next-80B-A3B", gated_delta("qwen3next", 48, 151936, 512, 10),
+     1.67, 0.914),
+    ("Qwen3.5-35B-A3B", gated_delta("qwen35moe", 40, 248320, 256, 8),
+     1.65, 0.609),
     ("OLMoE-1B-7B", olmoe(), 0.31, 0.488),
     ("dots.llm1", dots1(), 4.83, 4.202),
     ("granite-3.1-3b-a800m", granite_3b(), 0.19, 0.366),
