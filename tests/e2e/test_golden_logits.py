@@ -42,7 +42,7 @@ TYPES = FLOATS | {"Q4_0", "Q4_1", "Q5_0", "Q5_1", "Q8_0", "Q2_K", "Q3_K",
 # Of random models with 8-bit keys and values; 0.001 was the most measured.
 Q8_0_NMSE = 2e-3
 LEVELS = (("c", ()), ("avx2", ("avx2", "fma", "f16c")),
-          ("avx512", ("avx512f", "avx512bw", "avx512vl", "avx512dq")),
+          ("avx512", ("avx512f", "avx512bw", "avx512vl", "avx512dq", "bmi2")),
           ("vnni", ("avx512_vnni",)))
 if platform.machine() == "aarch64":
     LEVELS = (("c", ()), ("neon", ("asimd",)), ("dotprod", ("asimddp",)))

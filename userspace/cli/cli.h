@@ -152,6 +152,45 @@ struct cli_cmd {
 
 const struct cli_cmd *cli_cmd_at(uint32_t i);
 
+/* A word that an option takes, and what it means. */
+struct cli_choice {
+	const char *name;
+	int value;
+};
+
+/* Levels of instruction sets: PST_CPU_* masks, each with those below it. */
+#ifdef __aarch64__
+#define CLI_CPU_LEVELS "c|neon|dotprod"
+#else
+#define CLI_CPU_LEVELS "c|avx2|avx512|vnni"
+#endif
+extern const struct cli_choice cli_cpu_levels[];
+
+/**
+ * struct cli_cpu - what PENSTOCK_CPU asks for
+ * @wanted: its value, NULL when it is not set
+ * @known: it names a level that this processor has; true when it is not set
+ * @mask: what kernels may use
+ * @levels: those that this processor has, "c, avx2"
+ */
+struct cli_cpu {
+	const char *wanted;
+	bool known;
+	uint32_t mask;
+	char levels[64];
+};
+
+/** cli_cpu_env() - read PENSTOCK_CPU and the processor */
+void cli_cpu_env(struct cli_cpu *out);
+
+/**
+ * cli_cpu_opts() - let PENSTOCK_CPU choose kernels where --cpu did not
+ * @e: cpu_mask is set
+ *
+ * Return: 0, or EXIT_USAGE after a message on stderr.
+ */
+int cli_cpu_opts(struct pst_engine_opts *e);
+
 /** cli_opts_parse() - 0, or EXIT_USAGE after a message on stderr */
 int cli_opts_parse(const struct cli_cmd *cmd, int argc, char **argv,
 		   struct cli_opts *out);

@@ -34,19 +34,46 @@ void doctor_kernel(const char *path, struct doctor_finding *f)
 		       "when penstock looks (DEFER_TASKRUN)");
 }
 
+/* What a PENSTOCK_CPU that is set means for the finding. */
+static void cpu_wanted(const struct cli_cpu *cpu, struct doctor_finding *f)
+{
+	if (!cpu->known) {
+		doctor_say(f, DOCTOR_FAIL,
+			   "PENSTOCK_CPU '%.32s' is no instruction set that "
+			   "this processor has",
+			   cpu->wanted);
+		doctor_mend(f, "set one of %s, or nothing", cpu->levels);
+		return;
+	}
+	if (cpu->mask == pst_cpu_mask())
+		return;
+	f->status = DOCTOR_WARN;
+	doctor_mend(f,
+		    "unset PENSTOCK_CPU, which is '%s': the processor has %s",
+		    cpu->wanted, cpu->levels);
+}
+
 void doctor_cpu(const char *path, struct doctor_finding *f)
 {
 	struct pst_topo t = { 0 };
-	const char *kernels = pst_cpu_kernels_name();
+	struct cli_cpu cpu;
+	const char *kernels;
 
+	cli_cpu_env(&cpu);
+	kernels = pst_cpu_kernels_name(cpu.mask);
 	if (pst_topo_read(&t)) {
 		doctor_say(f, DOCTOR_WARN, "cores cannot be read; kernels: %s",
 			   kernels);
 		return;
 	}
-	doctor_say(f, DOCTOR_OK, "%s, %u core%s, kernels: %s",
+	doctor_say(f, DOCTOR_OK, "%s, %u core%s, kernels: %s%s",
 		   t.cpu_name[0] ? t.cpu_name : "unknown model", t.nr_cores,
-		   t.nr_cores == 1 ? "" : "s", kernels);
+		   t.nr_cores == 1 ? "" : "s", kernels,
+		   cpu.wanted ? ", by PENSTOCK_CPU" : "");
+	if (cpu.wanted) {
+		cpu_wanted(&cpu, f);
+		return;
+	}
 	if (strcmp(kernels, "c"))
 		return;
 	f->status = DOCTOR_WARN;

@@ -25,97 +25,89 @@ enum kind {
 	K_NUMA
 };
 
-struct choice {
-	const char *name;
-	int value;
-};
-
 struct opt {
 	const char *name;
 	char letter;
 	enum kind kind;
 	unsigned int groups;
 	size_t off; /* of the field in struct cli_opts */
-	const struct choice *choices;
+	const struct cli_choice *choices;
 	const char *arg;
 	const char *help;
 };
 
 #define OFF(f) offsetof(struct cli_opts, f)
 
-static const struct choice io_choices[] = { { "auto", PST_ENGINE_IO_AUTO },
-					    { "uring", PST_ENGINE_IO_URING },
-					    { "pread", PST_ENGINE_IO_PREAD },
-					    { "mmap", PST_ENGINE_IO_MMAP },
-					    { NULL, 0 } };
-static const struct choice drive_io_choices[] = {
+static const struct cli_choice io_choices[] = {
+	{ "auto", PST_ENGINE_IO_AUTO },
+	{ "uring", PST_ENGINE_IO_URING },
+	{ "pread", PST_ENGINE_IO_PREAD },
+	{ "mmap", PST_ENGINE_IO_MMAP },
+	{ NULL, 0 }
+};
+static const struct cli_choice drive_io_choices[] = {
 	{ "auto", PST_ENGINE_IO_AUTO },
 	{ "uring", PST_ENGINE_IO_URING },
 	{ "pread", PST_ENGINE_IO_PREAD },
 	{ NULL, 0 }
 };
-static const struct choice tri_choices[] = {
+static const struct cli_choice tri_choices[] = {
 	{ "auto", PST_AUTO }, { "on", PST_ON }, { "off", PST_OFF }, { NULL, 0 }
 };
-static const struct choice huge_choices[] = {
+static const struct cli_choice huge_choices[] = {
 	{ "auto", PST_HUGE_AUTO }, { "1G", PST_HUGE_1G },
 	{ "2M", PST_HUGE_2M },	   { "thp", PST_HUGE_THP },
 	{ "off", PST_HUGE_OFF },   { NULL, 0 }
 };
-static const struct choice pool_choices[] = { { "auto", PST_POOL_AUTO },
-					      { "anon", PST_POOL_ANON },
-					      { "udmabuf", PST_POOL_UDMABUF },
-					      { "kmod", PST_POOL_KMOD },
-					      { NULL, 0 } };
-static const struct choice prefetch_choices[] = { { "auto", PST_PREFETCH_AUTO },
-						  { "off", PST_PREFETCH_OFF },
-						  { "next", PST_PREFETCH_NEXT },
-						  { "next2",
-						    PST_PREFETCH_NEXT2 },
+static const struct cli_choice pool_choices[] = { { "auto", PST_POOL_AUTO },
+						  { "anon", PST_POOL_ANON },
+						  { "udmabuf",
+						    PST_POOL_UDMABUF },
+						  { "kmod", PST_POOL_KMOD },
 						  { NULL, 0 } };
-static const struct choice prefill_choices[] = { { "auto", PST_PREFILL_AUTO },
-						 { "union", PST_PREFILL_UNION },
-						 { "whole", PST_PREFILL_WHOLE },
-						 { NULL, 0 } };
-static const struct choice out_choices[] = { { "text", OUT_TEXT },
-					     { "json", OUT_JSON },
-					     { "csv", OUT_CSV },
-					     { NULL, 0 } };
-static const struct choice table_choices[] = { { "text", OUT_TEXT },
-					       { "json", OUT_JSON },
-					       { "csv", OUT_CSV },
-					       { "md", OUT_MD },
-					       { NULL, 0 } };
-static const struct choice progress_choices[] = { { "auto", PROGRESS_AUTO },
-						  { "always", PROGRESS_ALWAYS },
-						  { "never", PROGRESS_NEVER },
-						  { "json", PROGRESS_JSON },
-						  { NULL, 0 } };
-static const struct choice pooling_choices[] = { { "auto", PST_STATES_MODEL },
-						 { "mean", PST_STATES_MEAN },
-						 { "cls", PST_STATES_FIRST },
-						 { "last", PST_STATES_LAST },
-						 { NULL, 0 } };
-static const struct choice kv_choices[] = { { "f32", PST_ENGINE_KV_F32 },
-					    { "f16", PST_ENGINE_KV_F16 },
-					    { "q8_0", PST_ENGINE_KV_Q8_0 },
-					    { NULL, 0 } };
-static const struct choice governor_choices[] = { { "auto", 0 },
-						  { "off", 1 },
-						  { NULL, 0 } };
-/* The values are PST_CPU_* masks: each level includes those below. */
-#ifdef __aarch64__
-#define CPU_LEVELS "c|neon|dotprod"
-static const struct choice cpu_choices[] = {
-	{ "c", 0 }, { "neon", 8 }, { "dotprod", 24 }, { NULL, 0 }
+static const struct cli_choice prefetch_choices[] = {
+	{ "auto", PST_PREFETCH_AUTO },
+	{ "off", PST_PREFETCH_OFF },
+	{ "next", PST_PREFETCH_NEXT },
+	{ "next2", PST_PREFETCH_NEXT2 },
+	{ NULL, 0 }
 };
-#else
-#define CPU_LEVELS "c|avx2|avx512|vnni"
-static const struct choice cpu_choices[] = {
-	{ "c", 0 }, { "avx2", 1 }, { "avx512", 3 }, { "vnni", 7 }, { NULL, 0 }
+static const struct cli_choice prefill_choices[] = {
+	{ "auto", PST_PREFILL_AUTO },
+	{ "union", PST_PREFILL_UNION },
+	{ "whole", PST_PREFILL_WHOLE },
+	{ NULL, 0 }
 };
-#endif
-
+static const struct cli_choice out_choices[] = { { "text", OUT_TEXT },
+						 { "json", OUT_JSON },
+						 { "csv", OUT_CSV },
+						 { NULL, 0 } };
+static const struct cli_choice table_choices[] = { { "text", OUT_TEXT },
+						   { "json", OUT_JSON },
+						   { "csv", OUT_CSV },
+						   { "md", OUT_MD },
+						   { NULL, 0 } };
+static const struct cli_choice progress_choices[] = {
+	{ "auto", PROGRESS_AUTO },
+	{ "always", PROGRESS_ALWAYS },
+	{ "never", PROGRESS_NEVER },
+	{ "json", PROGRESS_JSON },
+	{ NULL, 0 }
+};
+static const struct cli_choice pooling_choices[] = {
+	{ "auto", PST_STATES_MODEL },
+	{ "mean", PST_STATES_MEAN },
+	{ "cls", PST_STATES_FIRST },
+	{ "last", PST_STATES_LAST },
+	{ NULL, 0 }
+};
+static const struct cli_choice kv_choices[] = { { "f32", PST_ENGINE_KV_F32 },
+						{ "f16", PST_ENGINE_KV_F16 },
+						{ "q8_0", PST_ENGINE_KV_Q8_0 },
+						{ NULL, 0 } };
+static const struct cli_choice governor_choices[] = { { "auto", 0 },
+						      { "off", 1 },
+						      { NULL, 0 } };
 static const struct opt options[] = {
 	{ "ram", 0, K_SIZE, OPT_ENGINE, OFF(engine.ram_bytes), NULL, "SIZE",
 	  "ceiling of all memory of this process (8G, 512MiB)" },
@@ -182,8 +174,8 @@ static const struct opt options[] = {
 	  "keys and values; f16 halves them, q8_0 once more; default f32" },
 	{ "no-pin", 0, K_FLAG, OPT_ENGINE, OFF(engine.no_pin), NULL, NULL,
 	  "do not pin threads to cores" },
-	{ "cpu", 0, K_CHOICE, OPT_ENGINE, OFF(engine.cpu_mask), cpu_choices,
-	  CPU_LEVELS, "highest instruction set to use" },
+	{ "cpu", 0, K_CHOICE, OPT_ENGINE, OFF(engine.cpu_mask), cli_cpu_levels,
+	  CLI_CPU_LEVELS, "highest instruction set to use" },
 	{ "io-fault", 0, K_STR, OPT_ENGINE | OPT_IOBENCH, OFF(engine.fault),
 	  NULL, "SPEC",
 	  "inject faults into reads, for tests (seed=1,eio=0.01,...)" },
@@ -306,7 +298,7 @@ static int set_u32(const struct opt *o, const char *arg, uint32_t *dst)
 
 static int set_choice(const struct opt *o, const char *arg, void *dst)
 {
-	for (const struct choice *c = o->choices; c->name; c++) {
+	for (const struct cli_choice *c = o->choices; c->name; c++) {
 		if (strcmp(c->name, arg))
 			continue;
 		if (o->choices == governor_choices)
@@ -522,6 +514,8 @@ int cli_opts_parse(const struct cli_cmd *cmd, int argc, char **argv,
 	}
 	out->args = argv + optind;
 	out->nr_args = argc - optind;
+	if ((cmd->options & OPT_ENGINE) && !out->help)
+		return cli_cpu_opts(&out->engine);
 	return 0;
 }
 

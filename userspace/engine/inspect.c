@@ -30,11 +30,16 @@ int pst_engine_supports(const struct pst_gguf *g, struct pst_diag *diag)
 	return rc;
 }
 
-const char *pst_cpu_kernels_name(void)
+uint32_t pst_cpu_mask(void)
+{
+	return pst_cpu_detect();
+}
+
+const char *pst_cpu_kernels_name(uint32_t cpu_mask)
 {
 	struct pst_kernels k;
 
-	pst_kernels_init(&k, pst_cpu_detect());
+	pst_kernels_init(&k, cpu_mask & pst_cpu_detect());
 	return k.name;
 }
 

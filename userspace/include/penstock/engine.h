@@ -350,8 +350,14 @@ struct pst_geometry {
 int pst_engine_geometry(const struct pst_gguf *g, struct pst_geometry *out,
 			struct pst_diag *diag);
 
-/** pst_cpu_kernels_name() - the instruction set that this CPU gets */
-const char *pst_cpu_kernels_name(void);
+/** pst_cpu_mask() - PST_CPU_* of what this CPU has */
+uint32_t pst_cpu_mask(void);
+
+/**
+ * pst_cpu_kernels_name() - the instruction set that kernels get
+ * @cpu_mask: PST_CPU_* that they may use, of those that this CPU has
+ */
+const char *pst_cpu_kernels_name(uint32_t cpu_mask);
 
 /**
  * struct pst_tensor_sink - takes the values of a tensor in order
