@@ -74,7 +74,7 @@ static void what_pays_stays(void **state)
 {
 	struct pst_gate g = { 0 };
 
-	live(&g, 40, 90, 100);
+	live(&g, 200, 90, 100);
 	/* Trials of the other state are one window in seventeen. */
 	assert_true(live(&g, 680, 90, 100) >= 680 - 44);
 }
@@ -83,7 +83,7 @@ static void what_does_not_pay_goes(void **state)
 {
 	struct pst_gate g = { 0 };
 
-	live(&g, 40, 110, 100);
+	live(&g, 200, 110, 100);
 	assert_true(live(&g, 680, 110, 100) <= 44);
 }
 
@@ -91,8 +91,19 @@ static void what_makes_no_difference_stays_on(void **state)
 {
 	struct pst_gate g = { 0 };
 
-	live(&g, 40, 100, 100);
+	live(&g, 200, 100, 100);
 	assert_true(live(&g, 680, 100, 100) >= 680 - 44);
+}
+
+/* Eight slow tokens at the start speak against what is better: two trials. */
+static void a_wrong_beginning_is_soon_mended(void **state)
+{
+	struct pst_gate g = { 0 };
+
+	live(&g, 16, 110, 100);
+	assert_true(g.off);
+	live(&g, 60, 80, 100);
+	assert_false(g.off);
 }
 
 static void a_changed_world_is_noticed(void **state)
@@ -136,6 +147,7 @@ int main(void)
 		cmocka_unit_test(what_pays_stays),
 		cmocka_unit_test(what_does_not_pay_goes),
 		cmocka_unit_test(what_makes_no_difference_stays_on),
+		cmocka_unit_test(a_wrong_beginning_is_soon_mended),
 		cmocka_unit_test(a_changed_world_is_noticed),
 		cmocka_unit_test(slow_tokens_do_not_decide),
 	};

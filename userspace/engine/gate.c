@@ -12,7 +12,11 @@
 #define FIRST_WINDOWS 4
 #define CLEAR_WINDOWS 2
 #define CLEAR_SHARE   0.05
-/* Windows in the better state between two trials of the other. */
+/* Windows in the better state between two trials of the other: few after a change
+ * of mind, which noise may have brought about, twice as many after each trial that
+ * confirms the state.
+ */
+#define FEW_WINDOWS   4
 #define QUIET_WINDOWS 16
 /* Weight of a new window in the means. */
 #define WEIGHT 0.25
@@ -44,8 +48,12 @@ static void judge(struct pst_gate *g)
 {
 	double here = g->median_ns[!g->off], there = g->median_ns[g->off];
 
-	if (there < here * (1.0 - MARGIN))
+	if (there < here * (1.0 - MARGIN)) {
 		g->off = !g->off;
+		g->quiet = 0;
+	}
+	g->quiet = g->quiet ? PST_MIN(2 * g->quiet, QUIET_WINDOWS)
+			    : FEW_WINDOWS;
 }
 
 /* A window is full: what is the next one to show? */
@@ -57,7 +65,7 @@ static void next_window(struct pst_gate *g)
 		judge(g);
 		g->judged = true;
 		g->trial = false;
-		g->left = QUIET_WINDOWS;
+		g->left = g->quiet;
 	} else if (!--g->left) {
 		g->trial = true;
 	}

@@ -18,6 +18,7 @@
  * @windows: how many went into each
  * @window_ns: of the present window
  * @in_window: how many of it are filled
+ * @quiet: windows between two trials of it
  * @left: windows until the state is tried that is not in use
  * @off: reading ahead is not in use; it is until the clock says otherwise
  * @trial: the present window tries the other state
@@ -30,6 +31,7 @@ struct pst_gate {
 	uint32_t windows[2];
 	uint64_t window_ns[PST_GATE_WINDOW];
 	uint32_t in_window;
+	uint32_t quiet;
 	uint32_t left;
 	bool off;
 	bool trial;
