@@ -283,7 +283,8 @@ struct pst_ktype_ops {
 
 /**
  * struct pst_kernels - the table
- * @name: the highest ISA in use: "c", "avx2", "avx512", "avx512-vnni",
+ * @name: the highest ISA in use: "c", "avx2", "avx-vnni", "avx512",
+ *	"avx512-vnni",
  *	"neon", "dotprod"
  * @types: by enum pst_ktype
  * @quantize: q8, d and sum of one row (see struct pst_kact), n a multiple of
@@ -334,6 +335,7 @@ struct pst_kernels {
 #define PST_CPU_VNNI	(1u << 2) /* AVX512_VNNI */
 #define PST_CPU_NEON	(1u << 3) /* 64-bit ARM, ARMv8.0 */
 #define PST_CPU_DOTPROD (1u << 4) /* ARMv8.2 SDOT */
+#define PST_CPU_AVXVNNI (1u << 5) /* VNNI of 256 bits, without AVX-512 */
 
 /** pst_cpu_detect() - mask of the running CPU, OS support included */
 uint32_t pst_cpu_detect(void);

@@ -188,6 +188,9 @@ void pst_k_overlay_isa(struct pst_kernels *k, uint32_t cpu_mask);
 /** pst_k_overlay_avx2() - needs PST_CPU_AVX2 */
 void pst_k_overlay_avx2(struct pst_kernels *k);
 
+/** pst_k_overlay_avxvnni() - needs PST_CPU_AVX2 and PST_CPU_AVXVNNI */
+void pst_k_overlay_avxvnni(struct pst_kernels *k);
+
 /** pst_k_overlay_avx512() - needs PST_CPU_AVX2 and PST_CPU_AVX512 */
 void pst_k_overlay_avx512(struct pst_kernels *k);
 

@@ -16,6 +16,10 @@
 #define LEAF7_EBX_AVX512 \
 	(bit_AVX512F | bit_AVX512BW | bit_AVX512VL | bit_AVX512DQ | bit_BMI2)
 
+#ifndef bit_AVXVNNI
+#define bit_AVXVNNI (1u << 4)
+#endif
+
 static uint32_t read_xcr0(void)
 {
 	uint32_t eax, edx;
@@ -41,6 +45,9 @@ uint32_t pst_cpu_detect(void)
 		mask |= PST_CPU_AVX512;
 	if ((mask & PST_CPU_AVX512) && (ecx & bit_AVX512VNNI))
 		mask |= PST_CPU_VNNI;
+	if (mask && __get_cpuid_count(7, 1, &eax, &ebx, &ecx, &edx) &&
+	    (eax & bit_AVXVNNI))
+		mask |= PST_CPU_AVXVNNI;
 	return mask;
 }
 
@@ -50,6 +57,8 @@ void pst_k_overlay_isa(struct pst_kernels *k, uint32_t cpu_mask)
 	if (!(cpu_mask & PST_CPU_AVX2))
 		return;
 	pst_k_overlay_avx2(k);
+	if (cpu_mask & PST_CPU_AVXVNNI)
+		pst_k_overlay_avxvnni(k);
 	if (!(cpu_mask & PST_CPU_AVX512))
 		return;
 	pst_k_overlay_avx512(k);

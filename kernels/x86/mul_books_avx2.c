@@ -1,12 +1,12 @@
 // SPDX-License-Identifier: MIT
 /*
  * Products with 8-bit activations, AVX2: the code-book formats; see
- * mul_q8_avx2_tmpl.h.  Integer parts are those of the reference; the float sums
+ * mul_q8_256_tmpl.h.  Integer parts are those of the reference; the float sums
  * are bounded by a few eps times the sum of |scale x code x activation|.
  */
 #include "books_x86.h"
 #include "dot_avx2.h"
-#include "mul_q8_avx2_tmpl.h"
+#include "mul_q8_256_tmpl.h"
 #include "x86_priv.h"
 
 /* Codes with the offset, mirrored at it where a sign is set. */

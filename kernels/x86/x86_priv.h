@@ -12,6 +12,9 @@ void pst_k_fill_mul_k_vnni(struct pst_kernels *k);
 void pst_k_fill_mul_books_vnni(struct pst_kernels *k);
 void pst_k_fill_mul_k16_vnni(struct pst_kernels *k);
 
+void pst_k_fill_mul_q32_avxvnni(struct pst_kernels *k);
+void pst_k_fill_mul_k_avxvnni(struct pst_kernels *k);
+
 void pst_k_fill_mul_q32_avx512(struct pst_kernels *k);
 void pst_k_fill_mul_k_avx512(struct pst_kernels *k);
 void pst_k_fill_mul_books_avx512(struct pst_kernels *k);

@@ -14,8 +14,8 @@ import pst_e2e as e2e  # noqa: E402
 
 MODEL = os.path.join(e2e.SRC, 'share', 'tiny-stories.gguf')
 TOKENS = '1,17,300,42,1000,7,256,90'
-LEVELS = ('c', 'avx2', 'avx512', 'vnni', 'neon', 'dotprod')
-NAMES = {'vnni': 'avx512-vnni'}
+LEVELS = ('c', 'avx2', 'avxvnni', 'avx512', 'vnni', 'neon', 'dotprod')
+NAMES = {'vnni': 'avx512-vnni', 'avxvnni': 'avx-vnni'}
 
 
 def environment(level):

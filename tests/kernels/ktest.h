@@ -36,6 +36,7 @@ static const struct ktest_type ktest_types[] = {
 static const uint32_t ktest_masks[] = {
 	0,
 	PST_CPU_AVX2,
+	PST_CPU_AVX2 | PST_CPU_AVXVNNI,
 	PST_CPU_AVX2 | PST_CPU_AVX512,
 	PST_CPU_AVX2 | PST_CPU_AVX512 | PST_CPU_VNNI,
 	PST_CPU_NEON,

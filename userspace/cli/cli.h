@@ -162,7 +162,7 @@ struct cli_choice {
 #ifdef __aarch64__
 #define CLI_CPU_LEVELS "c|neon|dotprod"
 #else
-#define CLI_CPU_LEVELS "c|avx2|avx512|vnni"
+#define CLI_CPU_LEVELS "c|avx2|avxvnni|avx512|vnni"
 #endif
 extern const struct cli_choice cli_cpu_levels[];
 

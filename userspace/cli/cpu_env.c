@@ -14,7 +14,8 @@ const struct cli_choice cli_cpu_levels[] = {
 };
 #else
 const struct cli_choice cli_cpu_levels[] = {
-	{ "c", 0 }, { "avx2", 1 }, { "avx512", 3 }, { "vnni", 7 }, { NULL, 0 }
+	{ "c", 0 },	 { "avx2", 1 }, { "avxvnni", 33 },
+	{ "avx512", 3 }, { "vnni", 7 }, { NULL, 0 },
 };
 #endif
 

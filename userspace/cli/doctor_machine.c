@@ -45,7 +45,8 @@ static void cpu_wanted(const struct cli_cpu *cpu, struct doctor_finding *f)
 		doctor_mend(f, "set one of %s, or nothing", cpu->levels);
 		return;
 	}
-	if (cpu->mask == pst_cpu_mask())
+	if (!strcmp(pst_cpu_kernels_name(cpu->mask),
+		    pst_cpu_kernels_name(pst_cpu_mask())))
 		return;
 	f->status = DOCTOR_WARN;
 	doctor_mend(f,

@@ -15,8 +15,8 @@
  *
  * Reads nothing past a row.
  */
-#ifndef PST_K_MUL_Q8_AVX2_TMPL_H
-#define PST_K_MUL_Q8_AVX2_TMPL_H
+#ifndef PST_K_MUL_Q8_256_TMPL_H
+#define PST_K_MUL_Q8_256_TMPL_H
 
 #include "pst_ktypes.h"
 
