@@ -54,27 +54,41 @@ void pst_sampler_destroy(struct pst_sampler *s)
 	free(s);
 }
 
-static int32_t argmax(const float *logits, uint32_t n)
+/*
+ * The best logit, NaN when one of them is: several at a time, because one
+ * maximum after the other takes longer than the rest of a draw.
+ */
+static float best_of(const float *logits, uint32_t n)
 {
-	uint32_t best = 0;
+	float best[8] = { -INFINITY, -INFINITY, -INFINITY, -INFINITY,
+			  -INFINITY, -INFINITY, -INFINITY, -INFINITY };
+	bool nan = false;
+	uint32_t i = 0, j;
 
-	for (uint32_t i = 1; i < n; i++)
-		if (logits[i] > logits[best])
-			best = i;
-	return (int32_t)best;
+	for (; i + 8 <= n; i += 8)
+		for (j = 0; j < 8; j++) {
+			float x = logits[i + j];
+
+			nan |= isnan(x);
+			best[j] = x > best[j] ? x : best[j];
+		}
+	for (; i < n; i++) {
+		nan |= isnan(logits[i]);
+		best[0] = logits[i] > best[0] ? logits[i] : best[0];
+	}
+	for (j = 1; j < 8; j++)
+		best[0] = best[j] > best[0] ? best[j] : best[0];
+	return nan ? NAN : best[0];
 }
 
-/* Logits that hold a NaN or whose best is infinite rank nothing. */
-static bool rankable(const float *logits, uint32_t n)
+/* The first that has the best logit, which is a number. */
+static int32_t first_of(const float *logits, float best)
 {
-	float best = -INFINITY;
+	int32_t i = 0;
 
-	for (uint32_t i = 0; i < n; i++) {
-		if (isnan(logits[i]))
-			return false;
-		best = fmaxf(best, logits[i]);
-	}
-	return isfinite(best);
+	while (logits[i] != best)
+		i++;
+	return i;
 }
 
 /* Order: higher logit first, then lower id. */
@@ -162,12 +176,14 @@ static uint32_t keep_min(const struct pst_sampler *s, uint32_t n)
 int32_t pst_sampler_draw(struct pst_sampler *s, const float *logits)
 {
 	uint32_t k = s->opts.top_k, n;
+	float best = best_of(logits, s->nr_vocab);
 	double sum = 0.0, at;
 
-	if (!rankable(logits, s->nr_vocab))
+	/* A NaN or an infinite best ranks nothing. */
+	if (!isfinite(best))
 		return -1;
 	if (s->opts.temp <= 0.0f)
-		return argmax(logits, s->nr_vocab);
+		return first_of(logits, best);
 	n = keep_top(s, logits, k && k < s->nr_vocab ? k : s->nr_vocab);
 	n = keep_min(s, keep_mass(s, n));
 	for (uint32_t i = 0; i < n; i++)
