@@ -136,38 +136,7 @@ PST_K_INLINE void tile_float(const struct pst_kmul *m, uint32_t r0, uint32_t i0,
 						     t.acc[r][i].val[1]));
 }
 
-PST_K_INLINE void tile_f32(const struct pst_kmul *m, uint32_t r, uint32_t i,
-			   int nr, int nt)
-{
-	tile_float(m, r, i, nr, nt, &fmt_f32);
-}
-
-static void pst_k_mul_f32_neon(const struct pst_kmul *m)
-{
-	tile_mul(m, TILE_NR, TILE_TOKENS, tile_f32);
-}
-
-PST_K_INLINE void tile_f16(const struct pst_kmul *m, uint32_t r, uint32_t i,
-			   int nr, int nt)
-{
-	tile_float(m, r, i, nr, nt, &fmt_f16);
-}
-
-static void pst_k_mul_f16_neon(const struct pst_kmul *m)
-{
-	tile_mul(m, TILE_NR, TILE_TOKENS, tile_f16);
-}
-
-PST_K_INLINE void tile_bf16(const struct pst_kmul *m, uint32_t r, uint32_t i,
-			    int nr, int nt)
-{
-	tile_float(m, r, i, nr, nt, &fmt_bf16);
-}
-
-static void pst_k_mul_bf16_neon(const struct pst_kmul *m)
-{
-	tile_mul(m, TILE_NR, TILE_TOKENS, tile_bf16);
-}
+#include "pst_mul_float_tmpl.h"
 
 PST_K_INLINE void dequant(float *y, const uint8_t *row, uint32_t n,
 			  const struct fmt *f)
@@ -202,9 +171,7 @@ static void pst_k_dequant_bf16_neon(float *y, const void *row, uint32_t n)
 
 void pst_k_fill_mul_float_neon(struct pst_kernels *k)
 {
-	k->types[PST_K_F32].mul = pst_k_mul_f32_neon;
-	k->types[PST_K_F16].mul = pst_k_mul_f16_neon;
-	k->types[PST_K_BF16].mul = pst_k_mul_bf16_neon;
+	fill_mul_float(k);
 	k->types[PST_K_F16].dequant = pst_k_dequant_f16_neon;
 	k->types[PST_K_BF16].dequant = pst_k_dequant_bf16_neon;
 }

@@ -117,42 +117,9 @@ PST_K_INLINE void tile_float(const struct pst_kmul *m, uint32_t r0, uint32_t i0,
 			     (uint32_t)r] = _mm512_reduce_add_ps(t.acc[r][i]);
 }
 
-PST_K_INLINE void tile_f32(const struct pst_kmul *m, uint32_t r, uint32_t i,
-			   int nr, int nt)
-{
-	tile_float(m, r, i, nr, nt, &fmt_f32);
-}
-
-PST_K_INLINE void tile_f16(const struct pst_kmul *m, uint32_t r, uint32_t i,
-			   int nr, int nt)
-{
-	tile_float(m, r, i, nr, nt, &fmt_f16);
-}
-
-PST_K_INLINE void tile_bf16(const struct pst_kmul *m, uint32_t r, uint32_t i,
-			    int nr, int nt)
-{
-	tile_float(m, r, i, nr, nt, &fmt_bf16);
-}
-
-static void pst_k_mul_f32_avx512(const struct pst_kmul *m)
-{
-	tile_mul(m, TILE_NR, TILE_TOKENS, tile_f32);
-}
-
-static void pst_k_mul_f16_avx512(const struct pst_kmul *m)
-{
-	tile_mul(m, TILE_NR, TILE_TOKENS, tile_f16);
-}
-
-static void pst_k_mul_bf16_avx512(const struct pst_kmul *m)
-{
-	tile_mul(m, TILE_NR, TILE_TOKENS, tile_bf16);
-}
+#include "pst_mul_float_tmpl.h"
 
 void pst_k_fill_mul_float_avx512(struct pst_kernels *k)
 {
-	k->types[PST_K_F32].mul = pst_k_mul_f32_avx512;
-	k->types[PST_K_F16].mul = pst_k_mul_f16_avx512;
-	k->types[PST_K_BF16].mul = pst_k_mul_bf16_avx512;
+	fill_mul_float(k);
 }
