@@ -43,6 +43,9 @@ static inline jmp_buf *standin_exit(void)
 			fail_msg("%s", #x); \
 	} while (0)
 #define assert_non_null(p) assert_true((p) != NULL)
+#define assert_in_range(x, least, most) \
+	assert_true((x) >= (least) && (x) <= (most))
+
 #define assert_int_equal(a, b)                                        \
 	do {                                                          \
 		long long a_ = (long long)(a), b_ = (long long)(b);   \
