@@ -5,7 +5,9 @@
  * numbers; the checks are in kcheck_*.c.
  *
  *	kcheck                      check; $PENSTOCK_SEED replays a run
- *	kcheck --bench [n [type]]   time the products with rows of n weights
+ *	kcheck --bench [n [type [tokens]]]
+ *				    time the products with rows of n weights;
+ *				    tokens is a list, 1,4,32,128
  *	kcheck --once TYPE N TOKENS TIMES
  *				    that product so often, to count instructions
  */
@@ -260,7 +262,9 @@ int main(int argc, char **argv)
 
 	if (argc > 1 && !strcmp(argv[1], "--bench")) {
 		n = parse_n(argc > 2 ? argv[2] : "2048");
-		return n ? kcheck_bench(n, argc > 3 ? argv[3] : NULL) : 1;
+		return n ? kcheck_bench(n, argc > 3 ? argv[3] : NULL,
+					argc > 4 ? argv[4] : "1,4,32,128")
+			 : 1;
 	}
 	if (argc == 6 && !strcmp(argv[1], "--once")) {
 		n = parse_n(argv[3]);

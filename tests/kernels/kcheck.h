@@ -90,10 +90,11 @@ int kcheck_recur_tests(void);
  * kcheck_bench() - time the products and print a table
  * @n: row length, a multiple of 256
  * @only: the name of a type, NULL for all
+ * @tokens: of a product: a list, "1,4,32", up to 128
  *
  * Return: 0 or 1.
  */
-int kcheck_bench(uint32_t n, const char *only);
+int kcheck_bench(uint32_t n, const char *only, const char *tokens);
 
 /**
  * kcheck_once() - one product of 4 rows, with the widest table

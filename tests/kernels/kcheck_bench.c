@@ -66,6 +66,7 @@ static double read_gbs(const uint8_t *w)
 
 struct bench {
 	uint32_t n, nr_x;
+	const char *tokens; /* of a product: a list */
 	uint8_t *w;
 	struct pst_kact act;
 	float *y, *scratch;
@@ -109,28 +110,41 @@ static double mul_gbs(const struct bench *b, const struct pst_ktype_ops *ops,
 	return best;
 }
 
+/* The next of a list, "1,4,32"; 0 behind its end or where it is no number. */
+static uint32_t next_of(const char **list)
+{
+	char *end;
+	unsigned long v = strtoul(*list, &end, 10);
+
+	*list = *end == ',' ? end + 1 : end;
+	return v <= MAX_X ? (uint32_t)v : 0;
+}
+
 static void bench_type(struct bench *b, const struct ktest_type *t,
 		       const struct pst_kernels *tables, size_t nr_tables)
 {
-	static const uint32_t nr_xs[] = { 1, 4, 32, MAX_X };
 	const struct pst_ktype_ops *ops = &tables[0].types[t->type];
-	size_t unit = (size_t)ops->block_bytes * 4096, at, m, i;
+	size_t unit = (size_t)ops->block_bytes * 4096, at, m;
 
 	/* One random piece over and over: the values do not change speed. */
 	rnd_blocks(b->w, t->type, ops, 4096, true);
 	for (at = unit; at + unit <= WEIGHTS_BYTES; at += unit)
 		memcpy(b->w + at, b->w, unit);
 	memcpy(b->w + at, b->w, WEIGHTS_BYTES - at);
-	for (m = 0; m < nr_tables; m++)
-		for (i = 0; i < PST_ARRAY_SIZE(nr_xs); i++) {
+	for (m = 0; m < nr_tables; m++) {
+		const char *list = b->tokens;
+		uint32_t nr_x;
+
+		while ((nr_x = next_of(&list))) {
 			double gbs =
-				mul_gbs(b, &tables[m].types[t->type], nr_xs[i]);
+				mul_gbs(b, &tables[m].types[t->type], nr_x);
 
 			printf("%s,%s,%u,%u,%.2f,%.2f\n", t->name,
-			       tables[m].name, b->n, nr_xs[i], gbs,
+			       tables[m].name, b->n, nr_x, gbs,
 			       gbs / b->read_gbs);
 			fflush(stdout);
 		}
+	}
 }
 
 /* Page-aligned memory, in huge pages where the system gives them. */
@@ -169,11 +183,11 @@ static int bench_get(struct bench *b, const struct pst_kernels *k,
 	return 0;
 }
 
-int kcheck_bench(uint32_t n, const char *only)
+int kcheck_bench(uint32_t n, const char *only, const char *tokens)
 {
 	struct pst_kernels tables[KTEST_NR_MASKS];
 	size_t nr_tables = kcheck_all_tables(tables), i;
-	struct bench b = { .n = n, .nr_x = MAX_X };
+	struct bench b = { .n = n, .nr_x = MAX_X, .tokens = tokens };
 
 	if (bench_get(&b, &tables[0], WEIGHTS_BYTES))
 		return 1;
