@@ -180,7 +180,7 @@ struct pst_kattn_query {
  *
  * Faster the more queries share keys.  The result of a query depends on it and
  * on its positions, their numbers included: not on the other queries, nor on
- * @first.
+ * @first.  Rows between those of two queries may be read: they are there.
  */
 struct pst_kattn {
 	const struct pst_kattn_query *query;
