@@ -284,12 +284,18 @@ PST_K_INLINE __m512i minus_eighth(__m512i v, uint32_t signs)
 
 PST_K_INLINE __m512i codes_iq1_s(const uint8_t *p, uint32_t c)
 {
-	uint32_t lower = pst_k_load_u16(p + 34 + 4 * c) >> 15;
-	uint32_t upper = pst_k_load_u16(p + 36 + 4 * c) >> 15;
+	/* Words 2c and 2c + 1, each to a half. */
+	const __m512i from =
+		_mm512_inserti64x4(_mm512_set1_epi16((short)(2 * c)),
+				   _mm256_set1_epi16((short)(2 * c + 1)), 1);
+	__m128i two =
+		_mm_srai_epi16(_mm_loadu_si128((const __m128i *)(p + 34)), 15);
+	__m512i v = entries8(pst_k_iq1_codes, index_iq1_s(p, 2 * c),
+			     index_iq1_s(p, 2 * c + 1));
 
-	return minus_eighth(entries8(pst_k_iq1_codes, index_iq1_s(p, 2 * c),
-				     index_iq1_s(p, 2 * c + 1)),
-			    lower * 0x0f | upper * 0xf0);
+	two = _mm_and_si128(two, _mm_set1_epi8(2));
+	return _mm512_sub_epi8(
+		v, _mm512_permutexvar_epi16(from, _mm512_castsi128_si512(two)));
 }
 
 PST_K_INLINE __m512i codes_iq1_m(const uint8_t *p, uint32_t c)
