@@ -486,7 +486,8 @@ PST_K_INLINE void block_strips512(struct block512 *t, uint32_t s0, int strips,
 	for (i = 0; i < t->nr_tokens; i++, x++) {
 #pragma GCC unroll 4
 		for (s = 0; s < strips; s++)
-			sums[s] = x->scale.init;
+			sums[s] = f->offset ? x->scale.init
+					    : _mm512_setzero_si512();
 #pragma GCC unroll 8
 		for (j = 0; j < vectors; j++) {
 			__m512i v = x_vector512(x, j, f);
