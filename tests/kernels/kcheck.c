@@ -8,6 +8,8 @@
  *	kcheck --bench [n [type [tokens]]]
  *				    time the products with rows of n weights;
  *				    tokens is a list, 1,4,32,128
+ *	kcheck --threads NR [n [type]]
+ *				    the product of one token, by threads at once
  *	kcheck --once TYPE N TOKENS TIMES
  *				    that product so often, to count instructions
  */
@@ -264,6 +266,12 @@ int main(int argc, char **argv)
 		n = parse_n(argc > 2 ? argv[2] : "2048");
 		return n ? kcheck_bench(n, argc > 3 ? argv[3] : NULL,
 					argc > 4 ? argv[4] : "1,4,32,128")
+			 : 1;
+	}
+	if (argc > 2 && !strcmp(argv[1], "--threads")) {
+		n = parse_n(argc > 3 ? argv[3] : "4096");
+		return n ? kcheck_crew((uint32_t)atol(argv[2]), n,
+				       argc > 4 ? argv[4] : NULL)
 			 : 1;
 	}
 	if (argc == 6 && !strcmp(argv[1], "--once")) {

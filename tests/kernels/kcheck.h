@@ -90,11 +90,21 @@ int kcheck_recur_tests(void);
  * kcheck_bench() - time the products and print a table
  * @n: row length, a multiple of 256
  * @only: the name of a type, NULL for all
- * @tokens: of a product: a list, "1,4,32", up to 128
+ * @tokens: of a product: a list, "1,4,32", up to 512
  *
  * Return: 0 or 1.
  */
 int kcheck_bench(uint32_t n, const char *only, const char *tokens);
+
+/**
+ * kcheck_crew() - time the product of one token, by threads at once
+ * @nr: of them; each has weights of its own
+ * @n: row length, a multiple of 256
+ * @only: one type, NULL for all
+ *
+ * Wall-clock time: other work on the machine counts.  Return: exit status.
+ */
+int kcheck_crew(uint32_t nr, uint32_t n, const char *only);
 
 /**
  * kcheck_once() - one product of 4 rows, with the widest table

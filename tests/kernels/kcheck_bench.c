@@ -4,7 +4,9 @@
  * per second, as they are and as a part of what a plain read of the same
  * memory reaches.  Prints CSV.
  */
+#include <pthread.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <sys/mman.h>
 #include <time.h>
 
@@ -13,8 +15,11 @@
 enum {
 	WEIGHTS_BYTES = 256 << 20, /* several times a large L3 */
 	CALL_ROWS = 512, /* rows of one call, as of one expert */
-	MAX_X = 128,
+	MAX_X = 512,
 	ONCE_ROWS = 4,
+	CREW_ROUNDS = 51,
+	CREW_BYTES = 32 << 20, /* of a thread in a round */
+	CREW_MOST = 64,
 };
 
 #define ROUND_NS 10000000ULL
@@ -120,17 +125,25 @@ static uint32_t next_of(const char **list)
 	return v <= MAX_X ? (uint32_t)v : 0;
 }
 
-static void bench_type(struct bench *b, const struct ktest_type *t,
-		       const struct pst_kernels *tables, size_t nr_tables)
+/* One random piece over and over: the values do not change speed. */
+static void fill_weights(const struct bench *b, const struct ktest_type *t,
+			 const struct pst_ktype_ops *ops)
 {
-	const struct pst_ktype_ops *ops = &tables[0].types[t->type];
-	size_t unit = (size_t)ops->block_bytes * 4096, at, m;
+	size_t unit = (size_t)ops->block_bytes * 4096, at;
 
-	/* One random piece over and over: the values do not change speed. */
 	rnd_blocks(b->w, t->type, ops, 4096, true);
 	for (at = unit; at + unit <= WEIGHTS_BYTES; at += unit)
 		memcpy(b->w + at, b->w, unit);
 	memcpy(b->w + at, b->w, WEIGHTS_BYTES - at);
+}
+
+static void bench_type(struct bench *b, const struct ktest_type *t,
+		       const struct pst_kernels *tables, size_t nr_tables)
+{
+	const struct pst_ktype_ops *ops = &tables[0].types[t->type];
+	size_t m;
+
+	fill_weights(b, t, ops);
 	for (m = 0; m < nr_tables; m++) {
 		const char *list = b->tokens;
 		uint32_t nr_x;
@@ -197,6 +210,157 @@ int kcheck_bench(uint32_t n, const char *only, const char *tokens)
 	for (i = 0; i < KTEST_NR_TYPES; i++)
 		if (!only || !strcmp(only, ktest_types[i].name))
 			bench_type(&b, &ktest_types[i], tables, nr_tables);
+	return 0;
+}
+
+/* Threads that read together, each a part of the weights of its own. */
+struct crew {
+	struct bench b;
+	pthread_barrier_t gate;
+	const struct pst_ktype_ops *ops; /* NULL for a plain read */
+	uint32_t nr;
+	uint64_t ns[CREW_ROUNDS];
+};
+
+struct hand {
+	pthread_t id;
+	struct crew *crew;
+	uint32_t nr;
+	float *y, *scratch;
+};
+
+static uint64_t wall_ns(void)
+{
+	struct timespec ts;
+
+	clock_gettime(CLOCK_MONOTONIC, &ts);
+	return (uint64_t)ts.tv_sec * 1000000000 + (uint64_t)ts.tv_nsec;
+}
+
+/* Bytes of one call; a round takes as many calls as make CREW_BYTES. */
+static size_t crew_call_bytes(const struct crew *c)
+{
+	if (!c->ops)
+		return 1 << 20;
+	return (size_t)c->b.n / c->ops->block_elems * c->ops->block_bytes *
+	       CALL_ROWS;
+}
+
+static void hand_round(const struct hand *h, uint32_t round)
+{
+	const struct crew *c = h->crew;
+	size_t call = crew_call_bytes(c), part = WEIGHTS_BYTES / c->nr / call;
+	size_t first = round * (CREW_BYTES / call), i;
+
+	for (i = first; i < first + CREW_BYTES / call; i++) {
+		/* Whole calls from the start, or blocks are cut in two. */
+		uint8_t *w = c->b.w + (h->nr * part + i % part) * call;
+		struct pst_kmul m = {
+			.w = w,
+			.row_bytes = call / CALL_ROWS,
+			.n = c->b.n,
+			.nr_rows = CALL_ROWS,
+			.x = &c->b.act,
+			.nr_x = 1,
+			.y = h->y,
+			.y_stride = CALL_ROWS,
+			.scratch = h->scratch,
+		};
+		volatile uint64_t sink;
+
+		if (c->ops)
+			c->ops->mul(&m);
+		else
+			sink = read_all(w, call);
+		(void)sink;
+	}
+}
+
+static void *hand_main(void *arg)
+{
+	const struct hand *h = arg;
+	struct crew *c = h->crew;
+	uint32_t round;
+
+	for (round = 0; round < CREW_ROUNDS; round++) {
+		uint64_t start;
+
+		pthread_barrier_wait(&c->gate);
+		start = wall_ns();
+		hand_round(h, round);
+		pthread_barrier_wait(&c->gate);
+		if (h->nr == 0)
+			c->ns[round] = wall_ns() - start;
+	}
+	return NULL;
+}
+
+static int by_ns(const void *a, const void *b)
+{
+	const uint64_t *x = a, *y = b;
+
+	return (*x > *y) - (*x < *y);
+}
+
+/* GB/s of all together, the median of the rounds. */
+static double crew_gbs(struct crew *c, struct hand *hands)
+{
+	size_t call = crew_call_bytes(c);
+	uint32_t i;
+
+	for (i = 1; i < c->nr; i++)
+		if (pthread_create(&hands[i].id, NULL, hand_main, &hands[i]))
+			abort();
+	hand_main(&hands[0]);
+	for (i = 1; i < c->nr; i++)
+		pthread_join(hands[i].id, NULL);
+	qsort(c->ns, CREW_ROUNDS, sizeof(c->ns[0]), by_ns);
+	return (double)(CREW_BYTES / call * call * c->nr) /
+	       (double)c->ns[CREW_ROUNDS / 2];
+}
+
+static int crew_get(struct crew *c, struct hand *hands)
+{
+	uint32_t i;
+
+	for (i = 0; i < c->nr; i++) {
+		hands[i] = (struct hand){ .crew = c, .nr = i };
+		hands[i].y = get_pages(CALL_ROWS * sizeof(float));
+		hands[i].scratch = get_pages(pst_kmul_scratch_floats(c->b.n) *
+					     sizeof(float));
+		if (!hands[i].y || !hands[i].scratch)
+			return 1;
+	}
+	return pthread_barrier_init(&c->gate, NULL, c->nr);
+}
+
+int kcheck_crew(uint32_t nr, uint32_t n, const char *only)
+{
+	struct pst_kernels tables[KTEST_NR_MASKS];
+	const struct pst_kernels *k = &tables[kcheck_all_tables(tables) - 1];
+	struct crew c = { .b = { .n = n, .nr_x = 1 }, .nr = nr };
+	struct hand hands[CREW_MOST];
+	double read;
+	size_t i;
+
+	if (nr < 1 || nr > CREW_MOST || bench_get(&c.b, k, WEIGHTS_BYTES) ||
+	    crew_get(&c, hands))
+		return 1;
+	read = crew_gbs(&c, hands);
+	printf("# memory read, %u threads: %.1f GB/s\n", nr, read);
+	printf("type,isa,n,threads,weights_GBps,of_read\n");
+	for (i = 0; i < KTEST_NR_TYPES; i++) {
+		double gbs;
+
+		if (only && strcmp(only, ktest_types[i].name))
+			continue;
+		c.ops = &k->types[ktest_types[i].type];
+		fill_weights(&c.b, &ktest_types[i], c.ops);
+		gbs = crew_gbs(&c, hands);
+		printf("%s,%s,%u,%u,%.2f,%.2f\n", ktest_types[i].name, k->name,
+		       n, nr, gbs, gbs / read);
+	}
+	pthread_barrier_destroy(&c.gate);
 	return 0;
 }
 
