@@ -60,12 +60,6 @@ struct fmt {
 	struct codes (*codes)(const uint8_t *p, uint32_t c);
 };
 
-struct xrow {
-	const int8_t *q;
-	const float *d;
-	const int32_t *sum;
-};
-
 struct tile {
 	const uint8_t *w[TILE_ROWS];
 	size_t ahead_bytes;
@@ -84,11 +78,6 @@ PST_K_INLINE struct wscale no_scales(void)
 	for (u = 0; u < UNITS; u++)
 		s.scale[u] = s.min[u] = vdupq_n_f32(0);
 	return s;
-}
-
-PST_K_INLINE uint32_t min_u32(uint32_t a, uint32_t b)
-{
-	return a < b ? a : b;
 }
 
 PST_K_INLINE uint32_t unit_chunks(const struct fmt *f)
@@ -286,13 +275,8 @@ PST_K_INLINE void tile_q8(const struct pst_kmul *m, uint32_t r0, uint32_t i0,
 
 	t.ahead_bytes = (size_t)rows * m->row_bytes;
 #pragma GCC unroll 2
-	for (i = 0; i < tokens; i++) {
-		size_t row = pst_k_xrow(m, i0 + (uint32_t)i);
-
-		t.x[i].q = m->x->q8 + row * m->x->stride;
-		t.x[i].d = m->x->d + row * (m->x->stride / 32);
-		t.x[i].sum = m->x->sum + row * (m->x->stride / 32);
-	}
+	for (i = 0; i < tokens; i++)
+		t.x[i] = x_row(m, i0 + (uint32_t)i);
 #pragma GCC unroll 4
 	for (r = 0; r < rows; r++) {
 		t.w[r] = pst_k_row(m, r0 + (uint32_t)r);

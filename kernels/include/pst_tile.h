@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * How a product is cut into tiles of weight rows x activation rows that are
- * held in registers.  Knows no instruction set and no format.
+ * held in registers, and what products share.  Knows no instruction set and no
+ * format.
  *
  * A tile function computes every (row, token) pair of its tile by the same
  * sequence of operations, whatever the shape; so the cut never shows in the
@@ -13,6 +14,27 @@
 #include "pst_kpriv.h"
 
 #define PST_K_INLINE static inline __attribute__((always_inline))
+
+PST_K_INLINE uint32_t min_u32(uint32_t a, uint32_t b)
+{
+	return a < b ? a : b;
+}
+
+/* A token's activations in 8 bits. */
+struct xrow {
+	const int8_t *q;
+	const float *d;
+	const int32_t *sum;
+};
+
+PST_K_INLINE struct xrow x_row(const struct pst_kmul *m, uint32_t i)
+{
+	size_t row = pst_k_xrow(m, i);
+
+	return (struct xrow){ m->x->q8 + row * m->x->stride,
+			      m->x->d + row * (m->x->stride / 32),
+			      m->x->sum + row * (m->x->stride / 32) };
+}
 
 /*
  * Asks for the @bytes at @p + @ahead_bytes.  Several rows are read side by

@@ -6,31 +6,16 @@
 #define PST_K_FMT_512_TMPL_H
 
 #include "mul_q8_512_tmpl.h"
+#include "scales_x86.h"
 
 /* Half-precision scales of blocks @bytes apart. */
 PST_K_INLINE struct wscale512 block_scales512(const uint8_t *p, uint32_t nr,
 					      uint32_t bytes)
 {
 	struct wscale512 s = { .min = _mm512_setzero_ps() };
-	__m128i h = _mm_setzero_si128();
-	uint16_t part[8] = { 0 };
-	uint32_t i;
 
-	if (nr == 8) {
-		h = _mm_insert_epi16(h, pst_k_load_u16(p), 0);
-		h = _mm_insert_epi16(h, pst_k_load_u16(p + bytes), 1);
-		h = _mm_insert_epi16(h, pst_k_load_u16(p + 2 * bytes), 2);
-		h = _mm_insert_epi16(h, pst_k_load_u16(p + 3 * bytes), 3);
-		h = _mm_insert_epi16(h, pst_k_load_u16(p + 4 * bytes), 4);
-		h = _mm_insert_epi16(h, pst_k_load_u16(p + 5 * bytes), 5);
-		h = _mm_insert_epi16(h, pst_k_load_u16(p + 6 * bytes), 6);
-		h = _mm_insert_epi16(h, pst_k_load_u16(p + 7 * bytes), 7);
-	} else {
-		for (i = 0; i < nr; i++)
-			part[i] = pst_k_load_u16(p + i * bytes);
-		h = _mm_loadu_si128((const __m128i *)part);
-	}
-	s.scale = _mm512_zextps256_ps512(_mm256_cvtph_ps(h));
+	s.scale = _mm512_zextps256_ps512(
+		_mm256_cvtph_ps(block_halves(p, nr, bytes)));
 	return s;
 }
 

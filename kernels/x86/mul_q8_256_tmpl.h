@@ -73,12 +73,6 @@ struct fmt {
 	__m256i (*dot)(__m256i init, __m256i w, __m256i x);
 };
 
-struct xrow {
-	const int8_t *q;
-	const float *d;
-	const int32_t *sum;
-};
-
 /*
  * Of 256 weights or activations: a lane for each chunk of 32; where 16 have a
  * value of their own, [0] is of the first halves of chunks 0 to 3, then of
@@ -270,15 +264,6 @@ PST_K_INLINE __m256 add_pair(__m256 acc, const struct sums256 *sums,
 	return acc;
 }
 
-PST_K_INLINE struct xrow x_row(const struct pst_kmul *m, uint32_t i)
-{
-	size_t row = pst_k_xrow(m, i);
-
-	return (struct xrow){ m->x->q8 + row * m->x->stride,
-			      m->x->d + row * (m->x->stride / 32),
-			      m->x->sum + row * (m->x->stride / 32) };
-}
-
 struct tile {
 	const uint8_t *w[TILE_ROWS];
 	size_t ahead_bytes;
@@ -350,11 +335,6 @@ PST_K_INLINE void tile_q8(const struct pst_kmul *m, uint32_t r0, int rows,
 #pragma GCC unroll 4
 	for (r = 0; r < rows; r++)
 		m->y[r0 + (uint32_t)r] = sum8(t.acc[r]);
-}
-
-PST_K_INLINE uint32_t min_u32(uint32_t a, uint32_t b)
-{
-	return a < b ? a : b;
 }
 
 /* 256 activations of a token, transposed. */

@@ -63,12 +63,6 @@ struct fmt512 {
 	__m512i (*dot)(__m512i init, __m512i w, __m512i x);
 };
 
-struct xrow512 {
-	const int8_t *q;
-	const float *d;
-	const int32_t *sum;
-};
-
 /* 256 activations of a token, apart from their codes. */
 struct xscale512 {
 	__m512 d; /* of each lane */
@@ -187,7 +181,7 @@ PST_K_INLINE __m512i sums16(const __m512i x[GROUP_CHUNKS])
 }
 
 /* The @nr blocks of 32 from block @b, whose codes @q lie as they are. */
-PST_K_INLINE struct xscale512 xscale512(const struct xrow512 *x, uint32_t b,
+PST_K_INLINE struct xscale512 xscale512(const struct xrow *x, uint32_t b,
 					uint32_t nr,
 					const __m512i q[GROUP_CHUNKS],
 					const struct fmt512 *f)
@@ -264,16 +258,6 @@ PST_K_INLINE void store_strip512(float *y, __m512 acc, int nr,
 		y[1] = _mm256_cvtss_f32(_mm512_extractf32x8_ps(acc, 1));
 }
 
-PST_K_INLINE struct xrow512 xrow512(const struct pst_kmul *m, uint32_t i)
-{
-	size_t row = pst_k_xrow(m, i);
-	struct xrow512 x = { m->x->q8 + row * m->x->stride,
-			     m->x->d + row * (m->x->stride / 32),
-			     m->x->sum + row * (m->x->stride / 32) };
-
-	return x;
-}
-
 /* The rows from @r0; one that is missing is replaced by the one before. */
 PST_K_INLINE void strip_at(const uint8_t *p[2], const struct pst_kmul *m,
 			   uint32_t r0)
@@ -285,7 +269,7 @@ PST_K_INLINE void strip_at(const uint8_t *p[2], const struct pst_kmul *m,
 struct tile512 {
 	const uint8_t *w[MAX_STRIPS][2];
 	size_t ahead_bytes;
-	struct xrow512 x;
+	struct xrow x;
 	__m512 acc[MAX_STRIPS];
 };
 
@@ -347,7 +331,7 @@ PST_K_INLINE void tile_q8_512(const struct pst_kmul *m, uint32_t r0, int strips,
 	uint32_t nr_blocks = m->n / 32, b;
 	struct tile512 t = { .ahead_bytes =
 				     (size_t)strips * rows * m->row_bytes,
-			     .x = xrow512(m, 0) };
+			     .x = x_row(m, 0) };
 	float *y = m->y + r0;
 	int s;
 
@@ -367,11 +351,6 @@ PST_K_INLINE void tile_q8_512(const struct pst_kmul *m, uint32_t r0, int strips,
 		store_strip512(y + r, t.acc[s], r0 + r + 1 < m->nr_rows ? 2 : 1,
 			       f);
 	}
-}
-
-PST_K_INLINE uint32_t min_u32(uint32_t a, uint32_t b)
-{
-	return a < b ? a : b;
 }
 
 /*
@@ -404,7 +383,7 @@ struct block512 {
 	__m512 acc[BLOCK_STRIPS][PST_K_PANEL_TOKENS];
 };
 
-PST_K_INLINE void pack_group512(struct xgroup512 *g, const struct xrow512 *x,
+PST_K_INLINE void pack_group512(struct xgroup512 *g, const struct xrow *x,
 				uint32_t b, uint32_t nr, const struct fmt512 *f)
 {
 	__m512i v[GROUP_CHUNKS];
@@ -424,7 +403,7 @@ PST_K_INLINE void pack_panel512(struct panel512 *t, const struct pst_kmul *m,
 	uint32_t nr_blocks = m->n / 32, b, i;
 
 	for (i = 0; i < t->nr; i++) {
-		struct xrow512 x = xrow512(m, t->first + i);
+		struct xrow x = x_row(m, t->first + i);
 		struct xgroup512 *g = t->group + i;
 
 		for (b = 0; b + 8 <= nr_blocks; b += 8, g += t->nr)

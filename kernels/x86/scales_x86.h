@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Packed scales of super-blocks to integers; AVX2, for every x86 file.
+ * How packed scales are had, of blocks and of super-blocks; AVX2, for every x86
+ * file.
  */
 #ifndef PST_K_SCALES_X86_H
 #define PST_K_SCALES_X86_H
@@ -8,6 +9,29 @@
 #include <immintrin.h>
 
 #include "pst_tile.h"
+
+/* The half-precision scales of @nr blocks @bytes apart, then zeros. */
+PST_K_INLINE __m128i block_halves(const uint8_t *p, uint32_t nr, uint32_t bytes)
+{
+	__m128i h = _mm_setzero_si128();
+	uint16_t part[8] = { 0 };
+	uint32_t i;
+
+	if (nr == 8) {
+		h = _mm_insert_epi16(h, pst_k_load_u16(p), 0);
+		h = _mm_insert_epi16(h, pst_k_load_u16(p + bytes), 1);
+		h = _mm_insert_epi16(h, pst_k_load_u16(p + 2 * bytes), 2);
+		h = _mm_insert_epi16(h, pst_k_load_u16(p + 3 * bytes), 3);
+		h = _mm_insert_epi16(h, pst_k_load_u16(p + 4 * bytes), 4);
+		h = _mm_insert_epi16(h, pst_k_load_u16(p + 5 * bytes), 5);
+		h = _mm_insert_epi16(h, pst_k_load_u16(p + 6 * bytes), 6);
+		h = _mm_insert_epi16(h, pst_k_load_u16(p + 7 * bytes), 7);
+		return h;
+	}
+	for (i = 0; i < nr; i++)
+		part[i] = pst_k_load_u16(p + i * bytes);
+	return _mm_loadu_si128((const __m128i *)part);
+}
 
 /* The sixteen 6-bit scales of Q3_K: nibbles, and pairs of bits above them. */
 PST_K_INLINE __m128i k3_scales(const uint8_t *p)
