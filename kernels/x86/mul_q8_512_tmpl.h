@@ -258,6 +258,35 @@ PST_K_INLINE void store_strip512(float *y, __m512 acc, int nr,
 		y[1] = _mm256_cvtss_f32(_mm512_extractf32x8_ps(acc, 1));
 }
 
+/*
+ * The results of @nr rows of a block's strips, all of their sums at once: the
+ * same additions as store_strip512() makes of one.  With scales of 32 the two
+ * halves of a vector are two rows.
+ */
+PST_K_INLINE void store_strips512(float *y, const __m512 acc[BLOCK_STRIPS],
+				  uint32_t nr, const struct fmt512 *f)
+{
+	const int lo = f->sub16 ? 0x44 : 0x88, hi = f->sub16 ? 0xee : 0xdd;
+	__m512 a = _mm512_add_ps(_mm512_shuffle_f32x4(acc[0], acc[1], lo),
+				 _mm512_shuffle_f32x4(acc[0], acc[1], hi));
+	__m512 b = _mm512_add_ps(_mm512_shuffle_f32x4(acc[2], acc[3], lo),
+				 _mm512_shuffle_f32x4(acc[2], acc[3], hi));
+	__m512i order = _mm512_set_epi32(0, 0, 0, 0, 0, 0, 0, 0, 14, 10, 6, 2,
+					 12, 8, 4, 0);
+
+	if (f->sub16) {
+		a = _mm512_add_ps(_mm512_shuffle_f32x4(a, b, 0x88),
+				  _mm512_shuffle_f32x4(a, b, 0xdd));
+		b = a;
+	}
+	a = _mm512_add_ps(_mm512_shuffle_ps(a, b, 0x44),
+			  _mm512_shuffle_ps(a, b, 0xee));
+	a = _mm512_add_ps(a, _mm512_permute_ps(a, 0xb1));
+	a = _mm512_permutexvar_ps(order, a);
+	_mm256_mask_storeu_ps(y, (__mmask8)((1u << nr) - 1),
+			      _mm512_castps512_ps256(a));
+}
+
 /* The rows from @r0; one that is missing is replaced by the one before. */
 PST_K_INLINE void strip_at(const uint8_t *p[2], const struct pst_kmul *m,
 			   uint32_t r0)
@@ -380,7 +409,7 @@ struct block512 {
 	const uint8_t *row[BLOCK_STRIPS][2];
 	__m512i w[BLOCK_STRIPS][STRIP_VECTORS];
 	struct wscale512 ws[BLOCK_STRIPS];
-	__m512 acc[BLOCK_STRIPS][PST_K_PANEL_TOKENS];
+	__m512 acc[PST_K_PANEL_TOKENS][BLOCK_STRIPS];
 };
 
 PST_K_INLINE void pack_group512(struct xgroup512 *g, const struct xrow *x,
@@ -479,7 +508,7 @@ PST_K_INLINE void block_strips512(struct block512 *t, uint32_t s0, int strips,
 		}
 #pragma GCC unroll 4
 		for (s = 0; s < strips; s++) {
-			__m512 *acc = &t->acc[s0 + (uint32_t)s][i];
+			__m512 *acc = &t->acc[i][s0 + (uint32_t)s];
 
 			*acc = add_strip512(*acc, sums[s],
 					    t->ws[s0 + (uint32_t)s], x->scale.d,
@@ -509,28 +538,24 @@ PST_K_INLINE void block_q8_512(const struct pst_kmul *m, uint32_t r0,
 	const uint32_t rows = (uint32_t)strip_rows(f);
 	const struct xgroup512 *g = x->group;
 	uint32_t nr_blocks = m->n / 32, b, s, i;
+	uint32_t nr = min_u32(m->nr_rows - r0, rows * BLOCK_STRIPS);
 	struct block512 t;
 
-	t.nr_strips =
-		min_u32((m->nr_rows - r0 + rows - 1) / rows, BLOCK_STRIPS);
+	t.nr_strips = (nr + rows - 1) / rows;
 	t.nr_tokens = x->nr;
 	t.ahead_bytes = t.nr_strips * rows * m->row_bytes;
 	for (s = 0; s < t.nr_strips; s++)
 		strip_at(t.row[s], m, r0 + s * rows);
 	for (i = 0; i < t.nr_tokens; i++)
-		for (s = 0; s < t.nr_strips; s++)
-			t.acc[s][i] = _mm512_setzero_ps();
+		for (s = 0; s < BLOCK_STRIPS; s++)
+			t.acc[i][s] = _mm512_setzero_ps();
 	for (b = 0; b + 8 <= nr_blocks; b += 8, g += x->nr)
 		block_group512(&t, g, 8, f);
 	if (f->has_tail && b < nr_blocks)
 		block_group512(&t, g, nr_blocks - b, f);
-	for (s = 0; s < t.nr_strips; s++)
-		for (i = 0; i < t.nr_tokens; i++)
-			store_strip512(m->y + (x->first + i) * m->y_stride +
-					       r0 + s * rows,
-				       t.acc[s][i],
-				       r0 + s * rows + 1 < m->nr_rows ? 2 : 1,
-				       f);
+	for (i = 0; i < t.nr_tokens; i++)
+		store_strips512(m->y + (x->first + i) * m->y_stride + r0,
+				t.acc[i], nr, f);
 }
 
 /* All rows times blocks of tokens. */
