@@ -9,14 +9,13 @@
 struct ffn_job {
 	struct pst_fwd *f;
 	const struct ffn_item *items;
-	uint32_t nr;
-	uint32_t rows; /* weight rows per chunk, a multiple of a quant block */
+	struct deal deal;
 	float *y;
 };
 
 /* h = glu(gate, up) for a block of rows, quantised for the down product. */
-static void activate(struct ffn_job *j, const struct ffn_item *it, uint32_t row,
-		     uint32_t nr)
+static void activate(const struct ffn_job *j, const struct ffn_item *it,
+		     uint32_t row, uint32_t nr)
 {
 	struct pst_fwd *f = j->f;
 	bool q8 = pst_needs_q8(f, &it->down);
@@ -32,30 +31,12 @@ static void activate(struct ffn_job *j, const struct ffn_item *it, uint32_t row,
 	}
 }
 
-static const struct ffn_item *find_item(const struct ffn_job *j, bool down,
-					uint32_t *chunk)
+static void gate_up(struct ffn_job *j, const struct ffn_item *it,
+		    const struct deal_part *part, uint32_t worker)
 {
-	const struct ffn_item *it = j->items;
-
-	for (;; it++) {
-		uint32_t n = down ? it->down.n_out : it->gate.n_out;
-		uint32_t chunks = (n + j->rows - 1) / j->rows;
-
-		if (*chunk < chunks)
-			return it;
-		*chunk -= chunks;
-	}
-}
-
-static void gate_up_chunk(void *ctx, uint32_t chunk, uint32_t worker)
-{
-	struct ffn_job *j = ctx;
 	struct pst_fwd *f = j->f;
-	const struct ffn_item *it = find_item(j, false, &chunk);
-	uint32_t row = chunk * j->rows;
-	uint32_t nr = PST_MIN(j->rows, it->gate.n_out - row);
 	struct pst_kmul m = {
-		.nr_rows = nr,
+		.nr_rows = part->nr,
 		.x = &it->x,
 		.idx = it->idx,
 		.nr_x = it->nr,
@@ -64,22 +45,32 @@ static void gate_up_chunk(void *ctx, uint32_t chunk, uint32_t worker)
 		.scratch = f->scratch + worker * f->scratch_stride,
 	};
 
-	pst_mul_rows(f, &it->gate, &m, row);
+	pst_mul_rows(f, &it->gate, &m, part->row);
 	m.y = f->up + it->row * f->h.stride;
 	if (it->up.n_out)
-		pst_mul_rows(f, &it->up, &m, row);
-	activate(j, it, row, nr);
+		pst_mul_rows(f, &it->up, &m, part->row);
+	activate(j, it, part->row, part->nr);
 }
 
-static void down_chunk(void *ctx, uint32_t chunk, uint32_t worker)
+static void gate_up_chunk(void *ctx, uint32_t chunk, uint32_t worker)
 {
 	struct ffn_job *j = ctx;
+	struct deal_piece piece = pst_deal_piece(&j->deal, chunk);
+	struct deal_part part;
+
+	for (const struct ffn_item *it = j->items; piece.nr; it++)
+		if (pst_deal_part(&j->deal, &piece, it->gate.n_out, &part))
+			gate_up(j, it, &part, worker);
+}
+
+static void down(const struct ffn_job *j, const struct ffn_item *it,
+		 const struct deal_part *part, uint32_t worker)
+{
 	struct pst_fwd *f = j->f;
-	const struct ffn_item *it = find_item(j, true, &chunk);
-	uint32_t row = chunk * j->rows, n = it->down.n_out;
+	uint32_t n = it->down.n_out;
 	struct pst_kact h = pst_act_row(&f->h, it->row);
 	struct pst_kmul m = {
-		.nr_rows = PST_MIN(j->rows, it->down.n_out - row),
+		.nr_rows = part->nr,
 		.x = &h,
 		.nr_x = it->nr,
 		.y = j->y + (size_t)it->row * n,
@@ -87,34 +78,40 @@ static void down_chunk(void *ctx, uint32_t chunk, uint32_t worker)
 		.scratch = f->scratch + worker * f->scratch_stride,
 	};
 
-	pst_mul_rows(f, &it->down, &m, row);
+	pst_mul_rows(f, &it->down, &m, part->row);
 }
 
-static void run_phase(struct ffn_job *j, bool down, pst_pool_fn fn)
+static void down_chunk(void *ctx, uint32_t chunk, uint32_t worker)
 {
-	uint32_t n = down ? j->items->down.n_out : j->items->gate.n_out;
-	uint64_t total = (uint64_t)n * j->nr;
+	const struct ffn_job *j = ctx;
+	struct deal_piece piece = pst_deal_piece(&j->deal, chunk);
+	struct deal_part part;
 
-	j->rows = (uint32_t)pst_align_up(total / (j->f->n_workers * 8) + 1,
-					 PST_K_QBLOCK);
-	pst_pool_run(j->f->pool, fn, j, j->nr * ((n + j->rows - 1) / j->rows));
+	for (const struct ffn_item *it = j->items; piece.nr; it++)
+		if (pst_deal_part(&j->deal, &piece, it->down.n_out, &part))
+			down(j, it, &part, worker);
 }
 
+/* Pieces of gate and up begin at blocks of the quantised product of both. */
 void pst_ffn_begin(struct pst_fwd *f, const struct ffn_item *items, uint32_t nr)
 {
-	struct ffn_job j = { .f = f, .items = items, .nr = nr };
+	struct ffn_job j = { .f = f, .items = items };
 
-	if (nr)
-		run_phase(&j, false, gate_up_chunk);
+	pst_deal_begin(&j.deal, PST_K_QBLOCK, f->n_workers);
+	for (uint32_t i = 0; i < nr; i++)
+		pst_deal_add(&j.deal, &items[i].gate, items[i].nr);
+	pst_pool_run(f->pool, gate_up_chunk, &j, pst_deal_count(&j.deal));
 }
 
 void pst_ffn_finish(struct pst_fwd *f, const struct ffn_item *items,
 		    uint32_t nr, float *y)
 {
-	struct ffn_job j = { .f = f, .items = items, .nr = nr, .y = y };
+	struct ffn_job j = { .f = f, .items = items, .y = y };
 
-	if (nr)
-		run_phase(&j, true, down_chunk);
+	pst_deal_begin(&j.deal, PST_DEAL_ROWS, f->n_workers);
+	for (uint32_t i = 0; i < nr; i++)
+		pst_deal_add(&j.deal, &items[i].down, items[i].nr);
+	pst_pool_run(f->pool, down_chunk, &j, pst_deal_count(&j.deal));
 }
 
 void pst_ffn_run(struct pst_fwd *f, const struct ffn_item *items, uint32_t nr,

@@ -201,6 +201,52 @@ struct ffn_item {
 	float limit; /* of gate and up, 0 for none */
 };
 
+/* deal.c: rows of a job's matrices, one after the other, to threads. */
+
+/* Rows that stay together: kernels take as many at a time. */
+#define PST_DEAL_ROWS 16
+
+/**
+ * struct deal - the rows of a job
+ * @unit: rows that stay together
+ * @total: units of all matrices; each begins one
+ * @row_bytes: of the widest row
+ * @nr_x: tokens, the most of any matrix
+ */
+struct deal {
+	uint32_t unit, nr_workers, total, nr_x;
+	uint64_t row_bytes;
+};
+
+/* Units that a thread computes at once, and what of them one matrix has. */
+struct deal_piece {
+	uint32_t from, nr;
+};
+
+struct deal_part {
+	uint32_t row, nr;
+};
+
+/** pst_deal_begin() - no rows yet; then pst_deal_add() for each matrix */
+void pst_deal_begin(struct deal *d, uint32_t unit, uint32_t nr_workers);
+void pst_deal_add(struct deal *d, const struct pst_weight *w, uint32_t nr_x);
+
+/** pst_deal_count() - pieces of the job */
+uint32_t pst_deal_count(const struct deal *d);
+
+/** pst_deal_piece() - one of them, in the order in which they are begun */
+struct deal_piece pst_deal_piece(const struct deal *d, uint32_t index);
+
+/**
+ * pst_deal_part() - what a piece has of the next matrix
+ * @p: what is left of the piece, counted from that matrix on
+ * @nr_rows: of that matrix
+ *
+ * Return: whether it is anything.
+ */
+bool pst_deal_part(const struct deal *d, struct deal_piece *p, uint32_t nr_rows,
+		   struct deal_part *out);
+
 /** pst_linear() - several products as one job */
 void pst_linear(struct pst_fwd *f, const struct lin_item *items, uint32_t nr);
 

@@ -8,8 +8,7 @@
 struct lin_job {
 	struct pst_fwd *f;
 	const struct lin_item *items;
-	uint32_t nr;
-	uint32_t rows; /* weight rows per chunk */
+	struct deal deal;
 };
 
 struct pst_kact pst_act_row(const struct act *a, size_t row)
@@ -26,11 +25,6 @@ struct pst_kact pst_act_row(const struct act *a, size_t row)
 bool pst_needs_q8(const struct pst_fwd *f, const struct pst_weight *w)
 {
 	return f->k->types[w->type].act == PST_KACT_Q8;
-}
-
-static uint32_t chunks_of(const struct lin_job *j, const struct lin_item *it)
-{
-	return (it->w->n_out + j->rows - 1) / j->rows;
 }
 
 static void add_bias(const struct pst_kmul *m, const float *bias)
@@ -69,18 +63,11 @@ void pst_mul_rows(const struct pst_fwd *f, const struct pst_weight *w,
 		add_bias(&m, w->bias + row);
 }
 
-static void lin_chunk(void *ctx, uint32_t chunk, uint32_t worker)
+static void mul_part(const struct lin_job *j, const struct lin_item *it,
+		     const struct deal_part *part, uint32_t worker)
 {
-	const struct lin_job *j = ctx;
-	const struct lin_item *it = j->items;
-	struct pst_kmul m;
-	uint32_t row;
-
-	for (; chunk >= chunks_of(j, it); it++)
-		chunk -= chunks_of(j, it);
-	row = chunk * j->rows;
-	m = (struct pst_kmul){
-		.nr_rows = PST_MIN(j->rows, it->w->n_out - row),
+	struct pst_kmul m = {
+		.nr_rows = part->nr,
 		.x = it->x,
 		.idx = it->idx,
 		.nr_x = it->nr_x,
@@ -88,23 +75,31 @@ static void lin_chunk(void *ctx, uint32_t chunk, uint32_t worker)
 		.y_stride = it->y_stride,
 		.scratch = j->f->scratch + worker * j->f->scratch_stride,
 	};
-	pst_mul_rows(j->f, it->w, &m, row);
+
+	pst_mul_rows(j->f, it->w, &m, part->row);
+}
+
+static void lin_chunk(void *ctx, uint32_t chunk, uint32_t worker)
+{
+	const struct lin_job *j = ctx;
+	struct deal_piece piece = pst_deal_piece(&j->deal, chunk);
+	struct deal_part part;
+
+	for (const struct lin_item *it = j->items; piece.nr; it++)
+		if (pst_deal_part(&j->deal, &piece, it->w->n_out, &part))
+			mul_part(j, it, &part, worker);
 }
 
 void pst_linear(struct pst_fwd *f, const struct lin_item *items, uint32_t nr)
 {
-	struct lin_job j = { .f = f, .items = items, .nr = nr };
-	uint64_t total = 0;
-	uint32_t chunks = 0;
+	struct lin_job j = { .f = f, .items = items };
 
+	pst_deal_begin(&j.deal, PST_DEAL_ROWS, f->n_workers);
 	for (uint32_t i = 0; i < nr; i++)
-		total += items[i].w->n_out;
-	j.rows = (uint32_t)pst_align_up(total / (f->n_workers * 8) + 1, 16);
-	for (uint32_t i = 0; i < nr; i++)
-		chunks += chunks_of(&j, &items[i]);
+		pst_deal_add(&j.deal, items[i].w, items[i].nr_x);
 	if (f->store)
 		pst_store_poll(f->store);
-	pst_pool_run(f->pool, lin_chunk, &j, chunks);
+	pst_pool_run(f->pool, lin_chunk, &j, pst_deal_count(&j.deal));
 }
 
 void pst_quantize_row(const struct pst_fwd *f, const struct act *a, size_t row,
