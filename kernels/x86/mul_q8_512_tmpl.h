@@ -21,6 +21,7 @@
 #include "pst_ktypes.h"
 
 enum {
+	AHEAD_BYTES = 8192, /* of weights: while memory answers */
 	BLOCK_STRIPS = 4, /* a block and its sums fit in 48 KB of L1 */
 	GROUP_CHUNKS = PST_K_SUPER / 64,
 	TILE_VECTORS = 16, /* of weights that are held in registers */
@@ -287,6 +288,18 @@ PST_K_INLINE void store_strips512(float *y, const __m512 acc[BLOCK_STRIPS],
 			      _mm512_castps512_ps256(a));
 }
 
+/*
+ * How far below its own a tile of @nr_rows asks for weights: the whole tiles
+ * that come nearest to AHEAD_BYTES, of short rows several.
+ */
+PST_K_INLINE size_t ahead_of(const struct pst_kmul *m, uint32_t nr_rows)
+{
+	size_t tile_bytes = nr_rows * m->row_bytes;
+	size_t tiles = (AHEAD_BYTES + tile_bytes / 2) / tile_bytes;
+
+	return (tiles ? tiles : 1) * tile_bytes;
+}
+
 /* The rows from @r0; one that is missing is replaced by the one before. */
 PST_K_INLINE void strip_at(const uint8_t *p[2], const struct pst_kmul *m,
 			   uint32_t r0)
@@ -359,7 +372,7 @@ PST_K_INLINE void tile_q8_512(const struct pst_kmul *m, uint32_t r0, int strips,
 	const uint32_t rows = (uint32_t)strip_rows(f);
 	uint32_t nr_blocks = m->n / 32, b;
 	struct tile512 t = { .ahead_bytes =
-				     (size_t)strips * rows * m->row_bytes,
+				     ahead_of(m, (uint32_t)strips * rows),
 			     .x = x_row(m, 0) };
 	float *y = m->y + r0;
 	int s;
@@ -543,7 +556,7 @@ PST_K_INLINE void block_q8_512(const struct pst_kmul *m, uint32_t r0,
 
 	t.nr_strips = (nr + rows - 1) / rows;
 	t.nr_tokens = x->nr;
-	t.ahead_bytes = t.nr_strips * rows * m->row_bytes;
+	t.ahead_bytes = ahead_of(m, t.nr_strips * rows);
 	for (s = 0; s < t.nr_strips; s++)
 		strip_at(t.row[s], m, r0 + s * rows);
 	for (i = 0; i < t.nr_tokens; i++)
