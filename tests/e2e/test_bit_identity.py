@@ -14,6 +14,7 @@ import pst_e2e as e2e
 SEED = int(os.environ.get("PENSTOCK_SEED", "20261120"))
 MODELS = ("llama-mixtral", "olmoe", "qwen3moe-split", "q-qwen3moe-Q4_K",
           "q-qwen3moe-Q8_0")
+Q16 = ("--activations", "q16")
 POLICIES = ("default", "adaptive", "cycle", "lru", "lfu", "s3fifo")
 ARCHS = ("deepseek2", "deepseek32", "deepseek4", "glm-dsa",
          "llama", "qwen3moe", "olmoe", "gpt-oss", "qwen2moe", "glm4moe",
@@ -110,11 +111,12 @@ def compare_demo(tap, path):
                       "demo model: " + " ".join(opts))
 
 
-def compare(tap, name, folder, case, rng, variants=variants):
+def compare(tap, name, folder, case, rng, variants=variants, same=()):
+    """All @variants of a run, each with the options @same as well."""
     model = os.path.join(folder, case["files"][0])
     tokens = os.path.join(folder, "tokens.json")
     try:
-        want = e2e.logits(model, tokens, "--resident")
+        want = e2e.logits(model, tokens, "--resident", *same)
     except RuntimeError as err:
         # A weight type without a kernel is refused by name, elsewhere tested.
         if "not supported" in str(err):
@@ -125,10 +127,11 @@ def compare(tap, name, folder, case, rng, variants=variants):
     tap.check(len(want) == size, name + ": the resident run gives all logits")
     for opts in variants(case, rng):
         try:
-            got, why = e2e.logits(model, tokens, *opts), "the bytes differ"
+            got, why = e2e.logits(model, tokens, *opts,
+                                  *same), "the bytes differ"
         except RuntimeError as err:
             got, why = None, err
-        tap.check(got == want, "%s: %s" % (name, " ".join(opts)), why)
+        tap.check(got == want, "%s: %s" % (name, " ".join([*opts, *same])), why)
 
 
 def main():
@@ -138,11 +141,16 @@ def main():
     for name, folder, case in e2e.cases(os.path.join(e2e.DATA, "logits")):
         if name in MODELS:
             compare(tap, name, folder, case, rng)
+            if name.startswith("q-"):
+                compare(tap, name, folder, case, rng, short_list, Q16)
     golden = os.path.join(e2e.GOLDEN, "logits")
     for name, folder, case in (e2e.cases(golden) if os.path.isdir(golden)
                                else ()):
         if case["arch"] in ARCHS and case.get("moe_layers"):
             compare(tap, "golden " + name, folder, case, rng, short_list)
+            if name.startswith("q-"):
+                compare(tap, "golden " + name, folder, case, rng, short_list,
+                        Q16)
     demo = demo_model()
     if demo:
         compare_demo(tap, demo)

@@ -289,6 +289,12 @@ class Plan(Base):
         self.assertAlmostEqual(f16 / f32, 1 / 2, delta=0.015)
         self.assertAlmostEqual(q8_0 / f32, 17 / 64, delta=0.015)
 
+    def test_finer_activations_are_counted_as_scratch(self):
+        q8, q16 = (self.plan(MOE, '-b', 2048, '-c', 2048, '--activations',
+                             how)['memory']['scratch_bytes']
+                   for how in ('q8', 'q16'))
+        self.assertGreater(q16, q8)
+
     def test_rows_that_are_no_multiple_of_a_block_cannot_be_q8_0(self):
         narrow = os.path.join(BAD, '000-valid-control.gguf')
         self.plan(narrow, '--kv-type', 'f16')

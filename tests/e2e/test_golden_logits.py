@@ -10,7 +10,8 @@ to 8 bits as well.
 
 No position is left out.  Where that rounding turns a near tie of two experts (at
 one position in 32 at most) the case is run again with the routing of the same
-weights in float32, and all positions are within the bound then."""
+weights in float32, and all positions are within the bound then. With --activations
+q16 every case is within a narrower bound, all positions, by its own routing."""
 import array
 import os
 import platform
@@ -38,6 +39,8 @@ TYPES = FLOATS | {"Q4_0", "Q4_1", "Q5_0", "Q5_1", "Q8_0", "Q2_K", "Q3_K",
                   "Q4_K", "Q5_K", "Q6_K", "IQ4_NL", "IQ4_XS", "MXFP4",
                   "IQ1_S", "IQ1_M", "IQ2_XXS", "IQ2_XS", "IQ2_S", "IQ3_XXS",
                   "IQ3_S", "TQ1_0", "TQ2_0", "Q1_0", "Q2_0", "NVFP4"}
+# Activations of 15 bits: 2e-8 was the most measured.
+Q16_NMSE = 1e-6
 # In the order of the levels, with the flags of /proc/cpuinfo that each needs.
 # Of random models with 8-bit keys and values; 0.001 was the most measured.
 Q8_0_NMSE = 2e-3
@@ -180,12 +183,25 @@ def check_case(tap, name, folder, case, exact=None):
             tap.check(err <= limit, what,
                       "NMSE %.3g, at most %.3g" % (err, limit))
             print("# NMSE %.3g of %.3g" % (err, limit))
+            check_q16(tap, what, case, (
+                model, tokens, "--cpu", cpu, "--kv-type", kv), ref)
     # Other experts would be chosen now and then.
     if set(case["weight_types"]) <= FLOATS and not case["moe_layers"]:
         err = nmse(ref, floats(e2e.logits(model, tokens, "--kv-type",
                                           "q8_0")))
         tap.check(err <= Q8_0_NMSE, name + ", --kv-type q8_0",
                   "NMSE %.3g, at most %.3g" % (err, Q8_0_NMSE))
+
+
+def check_q16(tap, what, case, args, ref):
+    """Finer activations: nothing is left out or forced."""
+    if set(case["weight_types"]) <= FLOATS:
+        return
+    limit = min(1.5 * case["nmse_llamacpp_vs_true"], Q16_NMSE)
+    err = nmse(ref, floats(e2e.logits(*args, "--activations", "q16")))
+    tap.check(err <= limit, what + ", --activations q16",
+              "NMSE %.3g, at most %.3g" % (err, limit))
+    print("# NMSE %.3g of %.3g" % (err, limit))
 
 
 def check(tap, name, folder, case):

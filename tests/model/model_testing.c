@@ -56,6 +56,7 @@ void mbed_open(struct mbed *b, const struct mbed_args *args)
 	struct pst_fwd_args fwd = { .kernels = &b->k,
 				    .n_batch = args->n_batch,
 				    .n_ctx = args->n_ctx,
+				    .activations = args->activations,
 				    .huge = PST_MEM_SMALL,
 				    .node = -1,
 				    .nr_rows = args->nr_rows };

@@ -27,6 +27,7 @@
  * @fault: text of pst_io_fault_parse(), NULL for none
  * @tables: all tables stay on the drive, whatever their size
  * @nr_rows: of these, rows at hand at least; 0 for the default
+ * @activations: what products with quantised weights read
  */
 struct mbed_args {
 	const char *path;
@@ -41,6 +42,7 @@ struct mbed_args {
 	const char *fault;
 	bool tables;
 	uint32_t nr_rows;
+	enum pst_activations activations;
 };
 
 /* All that a forward pass needs. */

@@ -105,6 +105,9 @@ static const struct cli_choice kv_choices[] = { { "f32", PST_ENGINE_KV_F32 },
 						{ "f16", PST_ENGINE_KV_F16 },
 						{ "q8_0", PST_ENGINE_KV_Q8_0 },
 						{ NULL, 0 } };
+static const struct cli_choice act_choices[] = { { "q8", PST_ENGINE_ACT_Q8 },
+						 { "q16", PST_ENGINE_ACT_Q16 },
+						 { NULL, 0 } };
 static const struct cli_choice governor_choices[] = { { "auto", 0 },
 						      { "off", 1 },
 						      { NULL, 0 } };
@@ -172,6 +175,9 @@ static const struct opt options[] = {
 	{ "kv-type", 0, K_CHOICE, OPT_ENGINE, OFF(engine.kv_type), kv_choices,
 	  "f32|f16|q8_0",
 	  "keys and values; f16 halves them, q8_0 once more; default f32" },
+	{ "activations", 0, K_CHOICE, OPT_ENGINE, OFF(engine.activations),
+	  act_choices, "q8|q16",
+	  "rounding of what is multiplied by quantised weights; default q8" },
 	{ "no-pin", 0, K_FLAG, OPT_ENGINE, OFF(engine.no_pin), NULL, NULL,
 	  "do not pin threads to cores" },
 	{ "cpu", 0, K_CHOICE, OPT_ENGINE, OFF(engine.cpu_mask), cli_cpu_levels,

@@ -158,13 +158,16 @@ static void text_gains(FILE *f, const struct pst_report_result *r)
 			r->routing_tokens, r->policy);
 }
 
-static void text_report(FILE *f, const struct pst_report_result *r)
+static void text_report(FILE *f, const struct pst_report_result *r,
+			const struct pst_engine *e)
 {
 	fprintf(f,
 		"report: %" PRIu64 " prompt tokens, %" PRIu64
 		" decoded; %u of %u experts in memory\n",
 		r->prefill.t.tokens, r->decode.t.tokens, r->nr_slots,
 		r->nr_all);
+	fprintf(f, "arithmetic: %s kernels, activations %s\n",
+		pst_engine_kernels_name(e), pst_engine_activations_name(e));
 	text_times(f, r);
 	if (r->nr_all) {
 		text_bytes(f, r);
@@ -270,13 +273,15 @@ static void json_report(FILE *f, const struct pst_report_result *r,
 	fprintf(f, ",\"policy\":");
 	cli_json_string(f, r->policy, strlen(r->policy));
 	fprintf(f,
-		",\"io\":\"%s\",\"kernels\":\"%s\",\"threads\":%u,"
+		",\"io\":\"%s\",\"kernels\":\"%s\","
+		"\"activations\":\"%s\",\"threads\":%u,"
 		"\"slots\":%u,\"experts\":%u,\"nr_layers\":%u,"
 		"\"experts_per_layer\":%u,\"experts_per_token\":%u,"
 		"\"routing_tokens\":%u",
 		pst_engine_io_name(e), pst_engine_kernels_name(e),
-		pst_engine_plan(e)->threads, r->nr_slots, r->nr_all,
-		r->nr_layers, r->nr_experts, r->nr_used, r->routing_tokens);
+		pst_engine_activations_name(e), pst_engine_plan(e)->threads,
+		r->nr_slots, r->nr_all, r->nr_layers, r->nr_experts, r->nr_used,
+		r->routing_tokens);
 	json_phase(f, "prefill", &r->prefill);
 	json_phase(f, "decode", &r->decode);
 	json_rates(f, r);
@@ -291,6 +296,6 @@ int cli_print_run_report(FILE *f, enum cli_output form,
 	if (form == OUT_JSON)
 		json_report(f, r, e);
 	else
-		text_report(f, r);
+		text_report(f, r, e);
 	return EXIT_OK;
 }

@@ -139,6 +139,7 @@ static uint64_t scratch_of(const struct pst_engine *e, uint32_t batch,
 				  .pool = e->pool,
 				  .n_batch = batch,
 				  .n_ctx = ctx,
+				  .activations = pst_engine_activations(e),
 				  .io = e->io };
 
 	return pst_align_up(pst_fwd_bytes(&a), pst_budget_page(e));

@@ -24,6 +24,7 @@ struct bench {
 	struct pst_pool *pool;
 	struct pst_mem weights;
 	uint32_t max_in, max_rows; /* of any shape; of any chunk */
+	uint32_t columns; /* of products that round */
 
 	/* The present job. */
 	uint32_t type, n_in, nr_rows, chunk_rows;
@@ -31,7 +32,7 @@ struct bench {
 	const uint8_t *first;
 
 	struct pst_kact x; /* one row */
-	float *y; /* [nr_workers][max_rows] */
+	float *y; /* [nr_workers][columns][max_rows] */
 	float *scratch; /* [nr_workers][max_in + 64] */
 	void *block; /* what x, y and scratch lie in */
 };
@@ -81,7 +82,9 @@ double pst_mem_read_bps(struct pst_pool *pool, const void *addr,
 
 static void mul_chunk(void *ctx, uint32_t chunk, uint32_t worker)
 {
+	static const uint32_t same[PST_COMPUTE_COLUMNS] = { 0 };
 	const struct bench *b = ctx;
+	const struct pst_ktype_ops *ops = &b->k->types[b->type];
 	uint32_t row = chunk * b->chunk_rows;
 	struct pst_kmul m = {
 		.w = b->first + row * b->row_bytes,
@@ -89,14 +92,15 @@ static void mul_chunk(void *ctx, uint32_t chunk, uint32_t worker)
 		.n = b->n_in,
 		.nr_rows = PST_MIN(b->chunk_rows, b->nr_rows - row),
 		.x = &b->x,
-		.nr_x = 1,
-		.y = b->y + (size_t)worker * b->max_rows,
+		.idx = same,
+		.nr_x = ops->act == PST_KACT_Q8 ? b->columns : 1,
+		.y = b->y + (size_t)worker * b->columns * b->max_rows,
 		.y_stride = b->max_rows,
 		.scratch = b->scratch +
 			   worker * pst_kmul_scratch_floats(b->max_in),
 	};
 
-	b->k->types[b->type].mul(&m);
+	ops->mul(&m);
 }
 
 /* The rows of a job are dealt as the model deals them. */
@@ -172,7 +176,8 @@ static int make_rows(struct bench *b)
 	uint32_t workers = pst_pool_nr_workers(b->pool);
 	size_t n = b->max_in, blocks = n / PST_K_QBLOCK;
 	size_t scratch = pst_kmul_scratch_floats(b->max_in);
-	size_t floats = n + blocks + workers * (b->max_rows + scratch);
+	size_t y = (size_t)b->columns * b->max_rows;
+	size_t floats = n + blocks + workers * (y + scratch);
 	size_t bytes = floats * sizeof(float) + blocks * sizeof(int32_t) + n;
 	float *f32;
 	int8_t *q8;
@@ -184,7 +189,7 @@ static int make_rows(struct bench *b)
 	f32 = b->block;
 	b->scratch = f32 + n;
 	b->y = b->scratch + workers * scratch;
-	q8 = (int8_t *)(b->y + workers * b->max_rows);
+	q8 = (int8_t *)(b->y + workers * y);
 	b->x = (struct pst_kact){
 		.f32 = f32,
 		.q8 = q8,
@@ -208,9 +213,13 @@ static bool has_kernel(const struct bench *b, const struct pst_compute_shape *s)
 
 int pst_compute_rate_measure(const struct pst_kernels *k, struct pst_pool *pool,
 			     struct pst_compute_shape *shapes, uint32_t nr,
-			     struct pst_compute_rate *out)
+			     uint32_t columns, struct pst_compute_rate *out)
 {
-	struct bench b = { .k = k, .pool = pool, .max_in = 64, .max_rows = 64 };
+	struct bench b = { .k = k,
+			   .pool = pool,
+			   .max_in = 64,
+			   .max_rows = 64,
+			   .columns = columns };
 	struct pst_mem_args args = { .size_bytes = PST_COMPUTE_RATE_BYTES,
 				     .want = PST_MEM_THP,
 				     .node = -1 };

@@ -25,6 +25,8 @@ struct pst_compute_shape {
 	double s;
 };
 
+#define PST_COMPUTE_COLUMNS 2
+
 /* Weights that one measurement goes over. */
 #define PST_COMPUTE_RATE_BYTES (64 * PST_MIB)
 
@@ -43,13 +45,15 @@ struct pst_compute_rate {
 /**
  * pst_compute_rate_measure() - measure
  * @shapes: [nr], their times are filled in
+ * @columns: roundings of an activation, each a column of the product; at most
+ *	PST_COMPUTE_COLUMNS
  *
  * Takes PST_COMPUTE_RATE_BYTES of memory and gives them back.  Return: 0,
  * -ENOMEM.
  */
 int pst_compute_rate_measure(const struct pst_kernels *k, struct pst_pool *pool,
 			     struct pst_compute_shape *shapes, uint32_t nr,
-			     struct pst_compute_rate *out);
+			     uint32_t columns, struct pst_compute_rate *out);
 
 /** pst_mem_read_bps() - all threads read @size_bytes at @addr, 0 if too few */
 double pst_mem_read_bps(struct pst_pool *pool, const void *addr,

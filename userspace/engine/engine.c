@@ -233,6 +233,12 @@ enum pst_kv_type pst_engine_kv_type(const struct pst_engine *e)
 	return of[e->opts.kv_type];
 }
 
+enum pst_activations pst_engine_activations(const struct pst_engine *e)
+{
+	return e->opts.activations == PST_ENGINE_ACT_Q16 ? PST_ACT_Q16
+							 : PST_ACT_Q8;
+}
+
 static int make_buffers(struct pst_engine *e, struct pst_diag *diag)
 {
 	struct pst_fwd_args args = {
@@ -241,6 +247,7 @@ static int make_buffers(struct pst_engine *e, struct pst_diag *diag)
 		.pool = e->pool,
 		.n_batch = e->plan.batch_size,
 		.n_ctx = e->plan.ctx_size,
+		.activations = pst_engine_activations(e),
 		.huge = pst_engine_huge_want(e->opts.huge),
 		.node = e->node,
 		.io = e->io,
@@ -476,6 +483,11 @@ const char *pst_engine_mem_name(const struct pst_engine *e)
 const char *pst_engine_kernels_name(const struct pst_engine *e)
 {
 	return e->kernels.name;
+}
+
+const char *pst_engine_activations_name(const struct pst_engine *e)
+{
+	return pst_engine_activations(e) == PST_ACT_Q16 ? "q16" : "q8";
 }
 
 /* write_bytes of /proc/self/io: what this process caused to reach storage. */

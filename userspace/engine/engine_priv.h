@@ -71,6 +71,9 @@ enum pst_mem_want pst_engine_huge_want(enum pst_engine_huge h);
 /** pst_engine_kv_type() - what was asked for, as the model knows it */
 enum pst_kv_type pst_engine_kv_type(const struct pst_engine *e);
 
+/** pst_engine_activations() - likewise */
+enum pst_activations pst_engine_activations(const struct pst_engine *e);
+
 /** pst_engine_open_files() - gguf, vocabulary and model; no weights */
 int pst_engine_open_files(struct pst_engine *e, const char *path,
 			  struct pst_diag *diag);

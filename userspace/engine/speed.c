@@ -104,8 +104,9 @@ static int measure(struct pst_speed *s, struct pst_diag *diag)
 	for (uint32_t l = 0; l < m->hp.n_layers; l++)
 		want_layer(s, &m->layers[l]);
 	want(s, &m->output, 1);
-	rc = pst_compute_rate_measure(&s->e->kernels, s->e->pool, s->shapes,
-				      s->nr_shapes, &s->rate);
+	rc = pst_compute_rate_measure(
+		&s->e->kernels, s->e->pool, s->shapes, s->nr_shapes,
+		pst_engine_activations(s->e) == PST_ACT_Q16 ? 2 : 1, &s->rate);
 	if (rc)
 		return pst_diag_set(diag, rc,
 				    "no memory to measure the cores with");

@@ -52,12 +52,12 @@ static void lay_out(const struct pst_fwd *f, uint32_t layer, struct carve *c,
 	s->rows = pst_carve(c, (n + p->taps - 1) * ch, sizeof(float));
 	s->qkv = pst_carve(c, n * ch, sizeof(float));
 	s->z = pst_carve(c, n * p->n_v * p->hd_v, sizeof(float));
-	pst_carve_act(c, &s->low_z, n, w->wz_a.n_out);
-	pst_carve_act(c, &s->low_a, n, w->wa_a.n_out);
+	pst_carve_act(f, c, &s->low_z, n, w->wz_a.n_out);
+	pst_carve_act(f, c, &s->low_a, n, w->wa_a.n_out);
 	s->decay =
 		pst_carve(c, n * PST_MAX(w->wa.n_out, p->n_v), sizeof(float));
 	s->beta = pst_carve(c, n * w->wb.n_out, sizeof(float));
-	pst_carve_act(c, &s->att, n, (uint64_t)p->n_v * p->hd_v);
+	pst_carve_act(f, c, &s->att, n, (uint64_t)p->n_v * p->hd_v);
 }
 
 uint64_t pst_delta_work_bytes(const struct pst_fwd *f, uint32_t layer)
@@ -75,7 +75,7 @@ struct products {
 };
 
 static void add_product(struct products *p, const struct delta_job *j,
-			const struct pst_weight *w, const struct pst_kact *x,
+			const struct pst_weight *w, const struct act_rows *x,
 			float *y, size_t stride)
 {
 	if (w->n_out)
@@ -97,7 +97,7 @@ static void project(struct delta_job *j)
 {
 	const struct pst_delta_hp *p = j->p;
 	const struct pst_delta *w = j->w;
-	const struct pst_kact *x = &j->f->xn.k;
+	const struct act_rows *x = &j->f->xn.k;
 	uint32_t ch = delta_channels(p);
 	float *rows = j->s.rows + history(p);
 	struct products first = { .nr = 0 }, second = { .nr = 0 };

@@ -25,9 +25,7 @@ static void activate(const struct ffn_job *j, const struct ffn_item *it,
 
 		pst_glu(f, f->h.f32 + at, f->up + at, nr, it->limit);
 		if (q8)
-			f->k->quantize(f->h.q8 + at, f->h.d + at / PST_K_QBLOCK,
-				       f->h.sum + at / PST_K_QBLOCK,
-				       f->h.f32 + at, nr);
+			pst_quantize_at(f, &f->h, at, nr);
 	}
 }
 
@@ -37,7 +35,6 @@ static void gate_up(struct ffn_job *j, const struct ffn_item *it,
 	struct pst_fwd *f = j->f;
 	struct pst_kmul m = {
 		.nr_rows = part->nr,
-		.x = &it->x,
 		.idx = it->idx,
 		.nr_x = it->nr,
 		.y = f->h.f32 + it->row * f->h.stride,
@@ -45,10 +42,10 @@ static void gate_up(struct ffn_job *j, const struct ffn_item *it,
 		.scratch = f->scratch + worker * f->scratch_stride,
 	};
 
-	pst_mul_rows(f, &it->gate, &m, part->row);
+	pst_mul_rows(f, &it->gate, &it->x, &m, part->row);
 	m.y = f->up + it->row * f->h.stride;
 	if (it->up.n_out)
-		pst_mul_rows(f, &it->up, &m, part->row);
+		pst_mul_rows(f, &it->up, &it->x, &m, part->row);
 	activate(j, it, part->row, part->nr);
 }
 
@@ -68,17 +65,16 @@ static void down(const struct ffn_job *j, const struct ffn_item *it,
 {
 	struct pst_fwd *f = j->f;
 	uint32_t n = it->down.n_out;
-	struct pst_kact h = pst_act_row(&f->h, it->row);
+	struct act_rows h = pst_act_row(&f->h, it->row);
 	struct pst_kmul m = {
 		.nr_rows = part->nr,
-		.x = &h,
 		.nr_x = it->nr,
 		.y = j->y + (size_t)it->row * n,
 		.y_stride = n,
 		.scratch = f->scratch + worker * f->scratch_stride,
 	};
 
-	pst_mul_rows(f, &it->down, &m, part->row);
+	pst_mul_rows(f, &it->down, &h, &m, part->row);
 }
 
 static void down_chunk(void *ctx, uint32_t chunk, uint32_t worker)
@@ -124,7 +120,7 @@ void pst_ffn_run(struct pst_fwd *f, const struct ffn_item *items, uint32_t nr,
 void pst_ffn_work(struct pst_fwd *f, struct carve *c, uint64_t rows,
 		  uint32_t ff)
 {
-	pst_carve_act(c, &f->h, rows, ff);
+	pst_carve_act(f, c, &f->h, rows, ff);
 	f->up = pst_carve(c, rows * f->h.stride, sizeof(float));
 }
 

@@ -16,22 +16,6 @@ void *pst_carve(struct carve *c, uint64_t nr, uint64_t elem_bytes)
 	return p;
 }
 
-void pst_carve_act(struct carve *c, struct act *a, uint64_t rows,
-		   uint64_t width)
-{
-	a->stride = pst_align_up(width, 64);
-	a->f32 = pst_carve(c, rows * a->stride, sizeof(float));
-	a->q8 = pst_carve(c, rows * a->stride, 1);
-	a->d = pst_carve(c, rows * (a->stride / PST_K_QBLOCK), sizeof(float));
-	a->sum = pst_carve(c, rows * (a->stride / PST_K_QBLOCK),
-			   sizeof(int32_t));
-	a->k = (struct pst_kact){ .f32 = a->f32,
-				  .q8 = a->q8,
-				  .d = a->d,
-				  .sum = a->sum,
-				  .stride = a->stride };
-}
-
 /* One half runs at a time: they share what the hungriest needs. */
 static uint64_t work_bytes(const struct pst_fwd *f)
 {
@@ -60,9 +44,9 @@ static void carve_common(struct pst_fwd *f, struct carve *c)
 
 	f->x = pst_carve(c, b * f->x_width, sizeof(float));
 	f->tmp = pst_carve(c, b * hp->n_embd, sizeof(float));
-	pst_carve_act(c, &f->xn, b, hp->n_embd);
+	pst_carve_act(f, c, &f->xn, b, hp->n_embd);
 	if (hp->n_embd_block)
-		pst_carve_act(c, &f->x0, b, hp->n_embd);
+		pst_carve_act(f, c, &f->x0, b, hp->n_embd);
 	for (int i = 0; i < PST_ROPES; i++)
 		f->cs[i] = pst_carve(c, b * hp->rope[i].n_rot, sizeof(float));
 	if (hp->mla.index_top_k < f->n_ctx) /* else all positions are taken */
@@ -71,7 +55,7 @@ static void carve_common(struct pst_fwd *f, struct carve *c)
 	f->scores_stride = chooses(hp) ? pst_align_up(f->n_ctx, 64) : 0;
 	f->scores =
 		pst_carve(c, f->n_workers * f->scores_stride, sizeof(float));
-	f->scratch_stride = pst_kmul_scratch_floats(f->m->widest);
+	f->scratch_stride = pst_mul_scratch_floats(f);
 	f->scratch =
 		pst_carve(c, f->n_workers * f->scratch_stride, sizeof(float));
 	f->work = pst_carve(c, work_bytes(f), 1);
@@ -129,7 +113,7 @@ static void carve_all(struct pst_fwd *f, struct carve *c)
 		carve_experts(f, c);
 	f->logits = pst_carve(c, (uint64_t)LOGITS_GROUP * f->m->hp.n_vocab,
 			      sizeof(float));
-	pst_carve_act(c, &f->out, LOGITS_GROUP, f->m->hp.n_embd);
+	pst_carve_act(f, c, &f->out, LOGITS_GROUP, f->m->hp.n_embd);
 	carve_predict(f, c);
 	pst_rows_carve(f, c);
 }
@@ -143,6 +127,7 @@ static void take_args(struct pst_fwd *f, const struct pst_fwd_args *args)
 	f->pool = args->pool;
 	f->n_batch = args->n_batch;
 	f->n_ctx = args->n_ctx;
+	f->activations = args->activations;
 	f->n_workers = pst_pool_nr_workers(args->pool);
 	f->observer = args->observer;
 	f->rows.io = args->io;

@@ -214,10 +214,19 @@ float *pst_kv_state(const struct pst_kv *kv, uint32_t layer,
 struct pst_fwd;
 struct pst_observer;
 
+/* To what activations are rounded for products with quantised weights: to 8
+ * bits, or what that leaves to 8 bits once more.
+ */
+enum pst_activations {
+	PST_ACT_Q8,
+	PST_ACT_Q16
+};
+
 /**
  * struct pst_fwd_args - what a forward pass works with; all must outlive it
  * @n_batch: tokens per pass at most, >= 1
  * @n_ctx: positions of the longest sequence
+ * @activations: rounding of what is multiplied
  * @node: NUMA node of the scratch memory, -1 for the kernel's choice
  * @io: with the model's files added in order; needed where the model has tables
  * @nr_rows: rows of a table that are at hand at least, 0 for the default (tests)
@@ -229,6 +238,7 @@ struct pst_fwd_args {
 	struct pst_pool *pool;
 	uint32_t n_batch;
 	uint32_t n_ctx;
+	enum pst_activations activations;
 	enum pst_mem_want huge;
 	int node;
 	struct pst_io *io;

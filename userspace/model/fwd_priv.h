@@ -13,9 +13,15 @@
 /* Logits rows that are computed together: one sweep over the output matrix. */
 #define LOGITS_GROUP 8
 
+/* Rows of activations, as a product reads them: see activations.c. */
+struct act_rows {
+	struct pst_kact first;
+	size_t rest; /* from a row's codes to those of what they left; 0: none */
+};
+
 /* Activations with room for their quantised form. */
 struct act {
-	struct pst_kact k;
+	struct act_rows k;
 	float *f32;
 	int8_t *q8;
 	float *d;
@@ -121,6 +127,7 @@ struct pst_fwd {
 	struct watch w;
 	uint32_t n_used; /* experts of a token in the present layer */
 	uint32_t n_batch, n_ctx, n_workers;
+	enum pst_activations activations;
 	struct pst_mem mem;
 
 	const struct pst_residual *residual;
@@ -177,14 +184,20 @@ struct carve {
 /** pst_carve() - the next @nr * @elem_bytes, aligned to 64 */
 void *pst_carve(struct carve *c, uint64_t nr, uint64_t elem_bytes);
 
+/* activations.c */
+
 /** pst_carve_act() - activations: @rows of @width */
-void pst_carve_act(struct carve *c, struct act *a, uint64_t rows,
-		   uint64_t width);
+void pst_carve_act(const struct pst_fwd *f, struct carve *c, struct act *a,
+		   uint64_t rows, uint64_t width);
+
+/** pst_carve_codes() - the quantised form of @rows; f32 and stride are set */
+void pst_carve_codes(const struct pst_fwd *f, struct carve *c, struct act *a,
+		     uint64_t rows);
 
 /* One product of a job: y[i][r] = w[r] . x[idx[i]] (+ bias). */
 struct lin_item {
 	const struct pst_weight *w;
-	const struct pst_kact *x;
+	const struct act_rows *x;
 	const uint32_t *idx;
 	uint32_t nr_x;
 	float *y;
@@ -194,7 +207,7 @@ struct lin_item {
 /* One feed-forward block: dense, or an expert over the tokens routed to it. */
 struct ffn_item {
 	struct pst_weight gate, up, down;
-	struct pst_kact x; /* the input */
+	struct act_rows x; /* the input */
 	const uint32_t *idx; /* [nr] rows of the input, NULL for 0..nr-1 */
 	uint32_t nr;
 	uint32_t row; /* first row of h, up and the output */
@@ -252,13 +265,27 @@ void pst_linear(struct pst_fwd *f, const struct lin_item *items, uint32_t nr);
 
 /**
  * pst_mul_rows() - rows @row.. of a weight times activations, scale and bias
- * @shape: nr_rows, x, idx, nr_x, y (of row 0), y_stride and scratch
+ * @shape: nr_rows, idx, nr_x, y (of row 0), y_stride and scratch
  */
 void pst_mul_rows(const struct pst_fwd *f, const struct pst_weight *w,
-		  const struct pst_kmul *shape, uint32_t row);
+		  const struct act_rows *x, const struct pst_kmul *shape,
+		  uint32_t row);
+
+/**
+ * pst_act_mul() - a product with activations
+ * @shape: all but x; its scratch is that of a worker
+ */
+void pst_act_mul(const struct pst_fwd *f, enum pst_ktype type,
+		 const struct act_rows *x, const struct pst_kmul *shape);
+
+/** pst_mul_scratch_floats() - what products want of a worker's scratch */
+size_t pst_mul_scratch_floats(const struct pst_fwd *f);
 
 /** pst_act_row() - the part of activations that starts at a row */
-struct pst_kact pst_act_row(const struct act *a, size_t row);
+struct act_rows pst_act_row(const struct act *a, size_t row);
+
+/** pst_act_from() - or at the @at-th number, where a block of 32 begins */
+struct act_rows pst_act_from(const struct act *a, size_t at);
 
 /** pst_needs_q8() - does a product with this weight read quantised input? */
 bool pst_needs_q8(const struct pst_fwd *f, const struct pst_weight *w);
@@ -266,6 +293,10 @@ bool pst_needs_q8(const struct pst_fwd *f, const struct pst_weight *w);
 /** pst_quantize_rows() - the quantised form of @n rows of @width */
 void pst_quantize_rows(struct pst_fwd *f, struct act *a, uint32_t width,
 		       uint32_t n);
+
+/** pst_quantize_at() - the same of @n numbers from the @at-th of all */
+void pst_quantize_at(const struct pst_fwd *f, const struct act *a, size_t at,
+		     uint32_t n);
 
 /** pst_quantize_row() - the same of row @row only */
 void pst_quantize_row(const struct pst_fwd *f, const struct act *a, size_t row,

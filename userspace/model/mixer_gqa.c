@@ -115,7 +115,7 @@ static void lay_out(const struct pst_fwd *f, const struct pst_layer_hp *lh,
 			: NULL;
 	s->k = pst_carve(c, b * lh->n_head_kv * lh->hd_k, sizeof(float));
 	s->v = pst_carve(c, b * lh->n_head_kv * lh->hd_v, sizeof(float));
-	pst_carve_act(c, &s->att, b, (uint64_t)lh->n_head * lh->hd_v);
+	pst_carve_act(f, c, &s->att, b, (uint64_t)lh->n_head * lh->hd_v);
 	pst_carve_attn(f, c, &s->attn,
 		       &(struct pst_kattn){
 			       .nr = PST_MAX(group_of(lh), PST_ATTN_QUERIES),

@@ -94,16 +94,16 @@ static void lay_out(const struct pst_fwd *f, uint32_t layer, struct carve *c,
 	uint64_t width = p->kv_rank + p->hd_rope;
 	uint64_t slice = PST_MIN(n, slice_of(p));
 
-	pst_carve_act(c, &s->qa, n, p->q_rank);
+	pst_carve_act(f, c, &s->qa, n, p->q_rank);
 	s->q = pst_carve(c, n * heads * (p->hd_nope + p->hd_rope),
 			 sizeof(float));
 	s->ckv = pst_carve(c, n * width, sizeof(float));
-	pst_carve_act(c, &s->att, n, heads * p->hd_v);
+	pst_carve_act(f, c, &s->att, n, heads * p->hd_v);
 	s->gate = pst_carve(c, n * f->m->layers[layer].mla.gate.n_out,
 			    sizeof(float));
-	pst_carve_act(c, &s->nope, slice * heads, p->hd_nope);
+	pst_carve_act(f, c, &s->nope, slice * heads, p->hd_nope);
 	s->query = pst_carve(c, slice * heads * width, sizeof(float));
-	pst_carve_act(c, &s->sum, slice * heads, p->kv_rank);
+	pst_carve_act(f, c, &s->sum, slice * heads, p->kv_rank);
 	pst_carve_attn(f, c, &s->attn,
 		       &(struct pst_kattn){ .nr = PST_ATTN_QUERIES,
 					    .hd_k = p->kv_rank + p->hd_rope,
@@ -258,13 +258,12 @@ static uint32_t slice_len(const struct mla_job *j)
 static void mul_head(const struct mla_job *j, struct pst_weight w,
 		     const struct act *x, uint32_t head, struct pst_kmul *m)
 {
-	struct pst_kact rows = pst_act_row(x, head);
+	struct act_rows rows = pst_act_row(x, head);
 
-	rows.stride = x->stride * j->n_head;
-	m->x = &rows;
+	rows.first.stride = x->stride * j->n_head;
 	m->nr_x = slice_len(j);
 	m->nr_rows = w.n_out;
-	pst_mul_rows(j->f, &w, m, 0);
+	pst_mul_rows(j->f, &w, &rows, m, 0);
 }
 
 /* Rows @row.. of a weight as one of its own. */

@@ -147,13 +147,13 @@ static void lay_out(const struct pst_fwd *f, uint32_t layer, struct carve *c,
 	uint64_t n = f->n_batch, all = (uint64_t)lh->n_head * lh->hd_k;
 
 	init_packers(&f->m->hp, layer, &s->pack, &s->ix_pack);
-	pst_carve_act(c, &s->qa, n, p->q_rank);
+	pst_carve_act(f, c, &s->qa, n, p->q_rank);
 	s->q = pst_carve(c, n * all, sizeof(float));
 	s->kv = pst_carve(c, n * lh->hd_k, sizeof(float));
 	s->back =
 		pst_carve(c, n * f->m->hp.rope[lh->rope].n_rot, sizeof(float));
-	pst_carve_act(c, &s->att, n, all);
-	pst_carve_act(c, &s->oa, n, p->out_groups * p->out_rank);
+	pst_carve_act(f, c, &s->att, n, all);
+	pst_carve_act(f, c, &s->oa, n, p->out_groups * p->out_rank);
 	s->nr_rows = PST_MIN(lh->window, f->n_ctx);
 	if (lh->pack) {
 		uint32_t most = f->n_ctx / lh->pack;
@@ -389,25 +389,19 @@ static void project_out(struct job *j)
 	struct pst_fwd *f = j->pass.f;
 	uint32_t part = j->w->wo_a.n_in, rank = j->p->out_rank;
 	struct pst_weight w[PST_MAX_OUT_GROUPS];
-	struct pst_kact x[PST_MAX_OUT_GROUPS];
+	struct act_rows x[PST_MAX_OUT_GROUPS];
 	struct lin_item items[PST_MAX_OUT_GROUPS];
 
 	if (pst_needs_q8(f, &j->w->wo_a))
 		pst_quantize_rows(f, &j->s.att, j->p->out_groups * part,
 				  j->pass.n);
 	for (uint32_t g = 0; g < j->p->out_groups; g++) {
-		size_t at = (size_t)g * part;
-
 		w[g] = j->w->wo_a;
 		w[g].data += g * rank * w[g].row_bytes;
 		w[g].n_out = rank;
 		if (w[g].bias)
 			w[g].bias += g * rank;
-		x[g] = j->s.att.k;
-		x[g].f32 += at;
-		x[g].q8 += at;
-		x[g].d += at / PST_K_QBLOCK;
-		x[g].sum += at / PST_K_QBLOCK;
+		x[g] = pst_act_from(&j->s.att, (size_t)g * part);
 		items[g] = (struct lin_item){ .w = &w[g],
 					      .x = &x[g],
 					      .nr_x = j->pass.n,

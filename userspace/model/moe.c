@@ -169,9 +169,9 @@ static void lay_out_inputs(struct pst_fwd *f, struct carve *c)
 	const struct pst_hparams *hp = &f->m->hp;
 
 	if (hp->router.on_input)
-		pst_carve_act(c, &f->xe, f->n_pairs, hp->n_embd);
+		pst_carve_act(f, c, &f->xe, f->n_pairs, hp->n_embd);
 	else if (f->m->arch->dense_beside || hp->n_latent)
-		pst_carve_act(c, &f->xe, f->n_batch, pst_expert_width(hp));
+		pst_carve_act(f, c, &f->xe, f->n_batch, pst_expert_width(hp));
 	else
 		f->xe = f->xn;
 }

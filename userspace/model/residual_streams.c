@@ -77,16 +77,14 @@ static void carve(struct pst_fwd *f, struct carve *c)
 {
 	const struct pst_hparams *hp = &f->m->hp;
 	struct streams *s = &f->streams;
-	uint64_t n = f->n_batch, all = n * f->x_width;
+	uint64_t n = f->n_batch;
 
 	s->x.stride = f->x_width;
 	s->x.f32 = f->x;
 	s->quantised = needs_q8(f);
-	if (s->quantised) {
-		s->x.q8 = pst_carve(c, all, 1);
-		s->x.d = pst_carve(c, all / PST_K_QBLOCK, sizeof(float));
-		s->x.sum = pst_carve(c, all / PST_K_QBLOCK, sizeof(int32_t));
-	}
+	s->x.k.first = (struct pst_kact){ .f32 = f->x, .stride = s->x.stride };
+	if (s->quantised)
+		pst_carve_codes(f, c, &s->x, n);
 	s->mix_stride = nr_weights(hp);
 	s->mix = pst_carve(c, n * s->mix_stride, sizeof(float));
 	s->in = pst_carve(c, n * hp->n_embd, sizeof(float));
@@ -94,11 +92,6 @@ static void carve(struct pst_fwd *f, struct carve *c)
 				 sizeof(float));
 	s->in_aside = pst_carve(c, (uint64_t)LOGITS_GROUP * hp->n_embd,
 				sizeof(float));
-	s->x.k = (struct pst_kact){ .f32 = s->x.f32,
-				    .q8 = s->x.q8,
-				    .d = s->x.d,
-				    .sum = s->x.sum,
-				    .stride = s->x.stride };
 }
 
 static void start(struct pst_fwd *f, uint32_t t)
@@ -223,17 +216,17 @@ static const float *read_streams(struct pst_fwd *f, const struct pst_read *r)
 		.mix = r->aside ? s->mix_aside : s->mix,
 		.in = r->aside ? s->in_aside : s->in
 	};
-	struct pst_kact x =
-		s->quantised ? pst_act_row(&s->x, r->first)
-			     : (struct pst_kact){ .f32 = s->x.f32 +
-							 r->first * s->x.stride,
-						  .stride = s->x.stride };
+	struct act_rows x = s->x.k;
 	struct lin_item item = { .w = &j.w->fn,
 				 .x = &x,
 				 .nr_x = r->nr,
 				 .y = j.mix,
 				 .y_stride = s->mix_stride };
 
+	if (s->quantised)
+		x = pst_act_row(&s->x, r->first);
+	else
+		x.first.f32 += r->first * s->x.stride;
 	pst_linear(f, &item, 1);
 	pst_pool_run(f->pool, read_chunk, &j, r->nr);
 	return j.in;

@@ -67,7 +67,7 @@ static void lay_out(const struct pst_fwd *f, struct carve *c, struct work *s)
 	uint32_t width = f->m->hp.n_embd_block;
 
 	s->own = pst_carve(c, (uint64_t)f->n_batch * width, sizeof(float));
-	pst_carve_act(c, &s->gate, f->n_batch, width);
+	pst_carve_act(f, c, &s->gate, f->n_batch, width);
 }
 
 uint64_t pst_token_input_work_bytes(const struct pst_fwd *f)

@@ -72,6 +72,12 @@ enum pst_engine_kv {
 	PST_ENGINE_KV_Q8_0 /* 17/64; rows of multiples of 32 numbers only */
 };
 
+/* To what activations are rounded for products with quantised weights. */
+enum pst_engine_act {
+	PST_ENGINE_ACT_Q8, /* 8 bits in blocks of 32 */
+	PST_ENGINE_ACT_Q16 /* and what that leaves to 8 bits more */
+};
+
 /* Reading experts before they are wanted. */
 enum pst_prefetch {
 	PST_PREFETCH_AUTO, /* the next block's, while that makes it faster */
@@ -118,6 +124,7 @@ enum pst_numa {
  * @no_pin: do not pin worker threads to cores
  * @kv_type: how keys and values are kept: with less memory than the default,
  *	and a rounding that it does not have
+ * @activations: how finely activations are rounded; finer costs products
  * @huge: page kind of trunk, KV and slots
  * @pool: where the slots' memory comes from; what is not there is an error
  * @pool_name: of a pool of the kernel module that outlives this process, for
@@ -158,6 +165,7 @@ struct pst_engine_opts {
 	bool resident;
 	bool no_pin;
 	enum pst_engine_kv kv_type;
+	enum pst_engine_act activations;
 	enum pst_engine_huge huge;
 	enum pst_engine_pool pool;
 	const char *pool_name;
@@ -422,6 +430,9 @@ const char *pst_engine_mem_name(const struct pst_engine *e);
 
 /** pst_engine_kernels_name() - the instruction set in use */
 const char *pst_engine_kernels_name(const struct pst_engine *e);
+
+/** pst_engine_activations_name() - "q8" or "q16" */
+const char *pst_engine_activations_name(const struct pst_engine *e);
 
 /**
  * pst_session_create() - a sequence of tokens with its keys and values
