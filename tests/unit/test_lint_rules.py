@@ -2,7 +2,9 @@
 # SPDX-License-Identifier: MIT
 """Every rule of `make lint` is fed a tree that breaks it and nothing else, and
 the same tree without the fault: a rule that cannot fail proves nothing."""
+import contextlib
 import os
+import resource
 import shutil
 import subprocess
 import sys
@@ -14,20 +16,23 @@ SRC = os.environ.get('PENSTOCK_SRC') or os.path.dirname(os.path.dirname(
 SPDX = '/* SPDX-License-Identifier: MIT */\n'
 
 
-def lint(script, files):
-    """Runs one script over a tree made of {path: text}; (status, output)."""
+def lint(command, files):
+    """Runs a script over a tree made of {path: text}; (status, output)."""
     with tempfile.TemporaryDirectory() as root:
         for path, text in files.items():
             full = os.path.join(root, path)
             os.makedirs(os.path.dirname(full), exist_ok=True)
             with open(full, 'w', encoding='utf-8') as f:
                 f.write(text)
-        done = subprocess.run([os.path.join(SRC, 'scripts', script), root],
+        script, *options = command.split()
+        done = subprocess.run([os.path.join(SRC, 'scripts', script), *options,
+                               root],
                               capture_output=True, text=True, check=False)
         return done.returncode, done.stdout + done.stderr
 
 
 class LintCase(unittest.TestCase):
+    # A script and its options.
     script = ''
 
     def finds(self, files, place, words):
@@ -57,8 +62,8 @@ def including(path, *headers):
     return path, SPDX + ''.join(f'#include "{h}"\n' for h in headers)
 
 
-class Includes(LintCase):
-    script = 'lint-includes'
+class Graph(LintCase):
+    script = 'lint-includes --graph'
 
     def forbidden(self, path, header):
         self.finds(tree(including(path, header)), path + ':2', header)
@@ -146,6 +151,14 @@ class Includes(LintCase):
                         ('userspace/mem/same.c', SPDX)),
                    'userspace/mem/same.c:1', 'userspace/io/same.c')
 
+
+class Headers(LintCase):
+    script = 'lint-includes'
+
+    def test_the_graph_is_checked_too(self):
+        self.finds(tree(including('userspace/io/a.c', 'mem.h')),
+                   'userspace/io/a.c:2', 'mem.h')
+
     def test_a_header_compiles_alone(self):
         path = 'userspace/io/io.h'
         self.finds(tree((path, SPDX + 'uint64_t pst_io_x(void);\n')),
@@ -216,6 +229,18 @@ class Sizes(LintCase):
         self.finds({path: SPDX + '# if' ' 0\n#endif\n'}, path + ':2', 'dead')
 
 
+@contextlib.contextmanager
+def limited(what, most):
+    """Processes started inside may take so much of a resource."""
+    before = resource.getrlimit(what)
+    resource.setrlimit(what, (most, before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(what, before)
+
+
+LLVM = ('.clang-format', 'BasedOnStyle: LLVM\n')
 DEV_TOOLS = ('clang', 'clang-format', 'shellcheck', 'valgrind', 'fio')
 
 
@@ -225,11 +250,38 @@ class Tools(LintCase):
     script = 'lint'
 
     def test_an_unformatted_file_is_a_finding(self):
-        path = 'userspace/io/a.c'
-        style = ('.clang-format', 'BasedOnStyle: LLVM\n')
-        self.finds(dict([style, (path, SPDX + 'int   x;\n')]), path + ':2',
+        path, other = 'userspace/io/a.c', 'userspace/io/b.c'
+        bad, good = SPDX + 'int   x;\nint   y;\n', SPDX + 'int x;\nint y;\n'
+        self.finds(dict([LLVM, (path, bad), (other, good)]), path + ':2',
                    'not formatted')
-        self.passes(dict([style, (path, SPDX + 'int x;\n')]))
+        self.finds(dict([LLVM, (path, bad), (other, bad)]), other + ':2',
+                   'not formatted')
+        self.passes(dict([LLVM, (path, good), (other, good)]))
+
+    def test_what_clang_format_cannot_read_is_a_finding(self):
+        style = ('.clang-format', 'NoSuchOption: 1\n')
+        status, output = lint('lint', dict([style, ('a.c', SPDX)]))
+        self.assertEqual(status, 1, output)
+        self.assertIn('.clang-format', output)
+
+    def test_a_long_table_in_a_macro_costs_no_memory(self):
+        # 2000 entries took clang-format 10 GB and several minutes.
+        path = 'userspace/io/table.h'
+        row = ' '.join(['E(0x0000)'] * 7)
+        table = (SPDX + '/* clang-format off */\n#define BOOK(E) \\\n'
+                 + f'\t{row} \\\n' * 300
+                 + '\tE(0xffff)\n/* clang-format on */\n')
+        with open(os.path.join(SRC, '.clang-format'), encoding='utf-8') as f:
+            style = ('.clang-format', f.read())
+        with limited(resource.RLIMIT_AS, 2 << 30):
+            self.passes(dict([style, (path, table + 'int x;\n')]))
+            self.finds(dict([style, (path, table + 'int   x;\n')]),
+                       f'{path}:{table.count(chr(10)) + 1}', 'not formatted')
+
+    def test_other_lines_are_not_formatted_between_off_and_on(self):
+        text = (SPDX + '/* clang-format off */\nint   x;\n'
+                '/* clang-format on */\n')
+        self.passes(dict([LLVM, ('a.c', text)]))
 
     def test_a_shell_mistake_is_a_finding(self):
         head = '#!/bin/sh\n# SPDX-License-Identifier: MIT\n'
