@@ -1,139 +1,81 @@
 // SPDX-License-Identifier: MIT
 /*
- * Weights in F32, F16 and BF16, NEON: products with float activations, and
- * dequantisation.  Any n; weights need no alignment and nothing past a row is
- * read.  Products are fused and summed in 8 partial sums.
+ * Weights in F32, F16 and BF16, NEON: products with float activations, see
+ * pst_mul_float_tmpl.h, and dequantisation.  A vector is a pair of registers.
  */
 #include "arm_priv.h"
 #include "neon_util.h"
 
-enum {
-	TILE_ROWS = 4,
-	TILE_TOKENS = 4,
-	TILE_NR = 2
-};
+#define LANES	 8
+#define ONE_ROWS 4
+#define FEW_ROWS 2
+#define ROWS	 4
+#define TOKENS	 3
 
-/* One element type: how 8 values are read, and its bytes. */
-struct fmt {
-	float32x4x2_t (*load8)(const uint8_t *row, size_t i);
-	uint32_t bytes;
-};
+typedef float32x4x2_t vec;
 
-static const struct fmt fmt_f32 = { load8_f32, 4 };
-static const struct fmt fmt_f16 = { load8_f16, 2 };
-static const struct fmt fmt_bf16 = { load8_bf16, 2 };
-
-struct tile {
-	const uint8_t *w[TILE_ROWS];
-	size_t ahead_bytes;
-	const float *x[TILE_TOKENS];
-	float32x4x2_t acc[TILE_ROWS][TILE_TOKENS];
-};
-
-/* @nr <= 8 values, zero behind them: the end of a row is copied. */
-PST_K_INLINE float32x4x2_t load_row(const uint8_t *p, uint32_t nr,
-				    const struct fmt *f)
+PST_K_INLINE vec vzero(void)
 {
-	uint8_t part[32] = { 0 };
-
-	if (nr == 8)
-		return f->load8(p, 0);
-	memcpy(part, p, nr * f->bytes);
-	return f->load8(part, 0);
+	return (vec){ { vdupq_n_f32(0), vdupq_n_f32(0) } };
 }
 
-/* @nr <= 8 columns, @c on from where the tile is. */
-PST_K_INLINE void step(struct tile *t, uint32_t c, uint32_t nr, int rows,
-		       int tokens, const struct fmt *f)
+PST_K_INLINE vec vload(const float *p)
 {
-	float32x4x2_t w[TILE_ROWS];
-	int r, i;
-
-#pragma GCC unroll 4
-	for (r = 0; r < rows; r++)
-		w[r] = load_row(t->w[r] + c * f->bytes, nr, f);
-#pragma GCC unroll 4
-	for (i = 0; i < tokens; i++) {
-		float32x4x2_t x =
-			load_row((const uint8_t *)(t->x[i] + c), nr, &fmt_f32);
-
-#pragma GCC unroll 4
-		for (r = 0; r < rows; r++) {
-			float32x4x2_t *acc = &t->acc[r][i];
-
-			acc->val[0] =
-				vfmaq_f32(acc->val[0], w[r].val[0], x.val[0]);
-			acc->val[1] =
-				vfmaq_f32(acc->val[1], w[r].val[1], x.val[1]);
-		}
-	}
+	return load8_f32((const uint8_t *)p, 0);
 }
 
-PST_K_INLINE void advance(struct tile *t, uint32_t nr, int rows, int tokens,
-			  const struct fmt *f)
+PST_K_INLINE vec vload_part(const float *p, uint32_t nr)
 {
-	int r, i;
+	float part[8] = { 0 };
 
-#pragma GCC unroll 4
-	for (r = 0; r < rows; r++)
-		t->w[r] += nr * f->bytes;
-#pragma GCC unroll 4
-	for (i = 0; i < tokens; i++)
-		t->x[i] += nr;
+	memcpy(part, p, nr * sizeof(*p));
+	return vload(part);
 }
 
-/* 32 columns, a whole number of cache lines. */
-PST_K_INLINE void steps(struct tile *t, int rows, int tokens,
-			const struct fmt *f)
+PST_K_INLINE vec vkeep(vec v)
 {
-	uint32_t j;
-	int r;
-
-#pragma GCC unroll 4
-	for (r = 0; r < rows; r++)
-		prefetch(t->w[r], t->ahead_bytes, 32 * f->bytes);
-#pragma GCC unroll 4
-	for (j = 0; j < 32; j += 8)
-		step(t, j, 8, rows, tokens, f);
-	advance(t, 32, rows, tokens, f);
+	return v;
 }
 
-PST_K_INLINE void tile_float(const struct pst_kmul *m, uint32_t r0, uint32_t i0,
-			     int rows, int tokens, const struct fmt *f)
+PST_K_INLINE vec vfma(vec a, vec b, vec c)
 {
-	uint32_t left = m->n;
-	struct tile t;
-	int r, i;
+	return (vec){ { vfmaq_f32(c.val[0], a.val[0], b.val[0]),
+			vfmaq_f32(c.val[1], a.val[1], b.val[1]) } };
+}
 
-	t.ahead_bytes = (size_t)rows * m->row_bytes;
-#pragma GCC unroll 4
-	for (i = 0; i < tokens; i++)
-		t.x[i] = m->x->f32 +
-			 pst_k_xrow(m, i0 + (uint32_t)i) * m->x->stride;
-#pragma GCC unroll 4
-	for (r = 0; r < rows; r++) {
-		t.w[r] = pst_k_row(m, r0 + (uint32_t)r);
-#pragma GCC unroll 4
-		for (i = 0; i < tokens; i++)
-			t.acc[r][i].val[0] = t.acc[r][i].val[1] =
-				vdupq_n_f32(0);
-	}
-	for (; left >= 32; left -= 32)
-		steps(&t, rows, tokens, f);
-	for (; left >= 8; left -= 8) {
-		step(&t, 0, 8, rows, tokens, f);
-		advance(&t, 8, rows, tokens, f);
-	}
-	if (left)
-		step(&t, 0, left, rows, tokens, f);
-#pragma GCC unroll 4
-	for (r = 0; r < rows; r++)
-#pragma GCC unroll 4
-		for (i = 0; i < tokens; i++)
-			m->y[(i0 + (uint32_t)i) * m->y_stride + r0 +
-			     (uint32_t)r] =
-				vaddvq_f32(vaddq_f32(t.acc[r][i].val[0],
-						     t.acc[r][i].val[1]));
+PST_K_INLINE float vsum(vec v)
+{
+	return vaddvq_f32(vaddq_f32(v.val[0], v.val[1]));
+}
+
+PST_K_INLINE vec row_f32(const uint8_t *row, uint32_t i, uint32_t nr)
+{
+	if (nr == LANES)
+		return load8_f32(row, i);
+	return vload_part((const float *)row + i, nr);
+}
+
+/* The @nr < 8 values at the end of a row of 2-byte numbers. */
+PST_K_INLINE uint8x16_t load_part16(const uint8_t *row, uint32_t i, uint32_t nr)
+{
+	uint8_t part[16] = { 0 };
+
+	memcpy(part, row + 2 * (size_t)i, 2 * nr);
+	return vld1q_u8(part);
+}
+
+PST_K_INLINE vec row_f16(const uint8_t *row, uint32_t i, uint32_t nr)
+{
+	if (nr == LANES)
+		return load8_f16(row, i);
+	return f32_of_f16(load_part16(row, i, nr));
+}
+
+PST_K_INLINE vec row_bf16(const uint8_t *row, uint32_t i, uint32_t nr)
+{
+	if (nr == LANES)
+		return load8_bf16(row, i);
+	return f32_of_bf16(load_part16(row, i, nr));
 }
 
 #include "pst_mul_float_tmpl.h"
@@ -141,18 +83,18 @@ PST_K_INLINE void tile_float(const struct pst_kmul *m, uint32_t r0, uint32_t i0,
 PST_K_INLINE void dequant(float *y, const uint8_t *row, uint32_t n,
 			  const struct fmt *f)
 {
-	float32x4x2_t v;
+	vec v;
 	size_t i;
 
 	for (i = 0; i + 8 <= n; i += 8) {
-		v = f->load8(row, i);
+		v = f->row(row, (uint32_t)i, 8);
 		vst1q_f32(y + i, v.val[0]);
 		vst1q_f32(y + i + 4, v.val[1]);
 	}
 	if (i < n) {
 		uint32_t left = n - (uint32_t)i;
 
-		v = load_row(row + i * f->bytes, left, f);
+		v = f->row(row, (uint32_t)i, left);
 		store_part(y + i, v.val[0], left < 4 ? left : 4);
 		if (left > 4)
 			store_part(y + i + 4, v.val[1], left - 4);

@@ -1,110 +1,53 @@
 // SPDX-License-Identifier: MIT
 /*
- * Products with float activations, AVX2: weights in F32, F16 and BF16.  Any n;
- * weights need no alignment and nothing past a row is read.  Products are fused
- * and summed in 8 partial sums.
+ * Products with float activations, AVX2: weights in F32, F16 and BF16; see
+ * pst_mul_float_tmpl.h.
  */
 #include "avx2_util.h"
 #include "x86_priv.h"
 
-enum {
-	TILE_ROWS = 4,
-	TILE_TOKENS = 4,
-	TILE_NR = 2
-};
+#define ONE_ROWS 4
+#define FEW_ROWS 2
+#define LANES	 8
+#define ROWS	 4
+#define TOKENS	 3
 
-/* Values i..i + 7 of a row, of which the first @nr are there. */
-typedef __m256 (*load_fn)(const uint8_t *row, uint32_t i, uint32_t nr);
+typedef __m256 vec;
 
-/* One element type: how it is read, and its bytes. */
-struct fmt {
-	load_fn load;
-	uint32_t bytes;
-};
-
-static const struct fmt fmt_f32 = { load_row_f32, 4 };
-static const struct fmt fmt_f16 = { load_row_f16, 2 };
-static const struct fmt fmt_bf16 = { load_row_bf16, 2 };
-
-struct tile {
-	const uint8_t *w[TILE_ROWS];
-	size_t ahead_bytes;
-	const float *x[TILE_TOKENS];
-	__m256 acc[TILE_ROWS][TILE_TOKENS];
-};
-
-/* @nr <= 8 columns from @c */
-PST_K_INLINE void step(struct tile *t, uint32_t c, uint32_t nr, int rows,
-		       int tokens, load_fn load)
+PST_K_INLINE vec vzero(void)
 {
-	__m256 w[TILE_ROWS];
-	int r, i;
-
-#pragma GCC unroll 4
-	for (r = 0; r < rows; r++)
-		w[r] = load(t->w[r], c, nr);
-#pragma GCC unroll 4
-	for (i = 0; i < tokens; i++) {
-		__m256 x;
-
-		if (nr == 8)
-			x = _mm256_loadu_ps(t->x[i] + c);
-		else
-			x = _mm256_maskload_ps(t->x[i] + c, first_lanes(nr));
-#pragma GCC unroll 4
-		for (r = 0; r < rows; r++)
-			t->acc[r][i] = _mm256_fmadd_ps(w[r], x, t->acc[r][i]);
-	}
+	return _mm256_setzero_ps();
 }
 
-/* 64 columns from @c, a whole number of cache lines. */
-PST_K_INLINE void steps(struct tile *t, uint32_t c, int rows, int tokens,
-			const struct fmt *f)
+PST_K_INLINE vec vload(const float *p)
 {
-	uint32_t j;
-	int r;
-
-#pragma GCC unroll 4
-	for (r = 0; r < rows; r++)
-		prefetch(t->w[r] + (size_t)c * f->bytes, t->ahead_bytes,
-			 64 * f->bytes);
-#pragma GCC unroll 8
-	for (j = 0; j < 64; j += 8)
-		step(t, c + j, 8, rows, tokens, f->load);
+	return _mm256_loadu_ps(p);
 }
 
-PST_K_INLINE void tile_float(const struct pst_kmul *m, uint32_t r0, uint32_t i0,
-			     int rows, int tokens, const struct fmt *f)
+PST_K_INLINE vec vload_part(const float *p, uint32_t nr)
 {
-	struct tile t;
-	uint32_t c;
-	int r, i;
-
-	t.ahead_bytes = (size_t)rows * m->row_bytes;
-#pragma GCC unroll 4
-	for (i = 0; i < tokens; i++)
-		t.x[i] = m->x->f32 +
-			 pst_k_xrow(m, i0 + (uint32_t)i) * m->x->stride;
-#pragma GCC unroll 4
-	for (r = 0; r < rows; r++) {
-		t.w[r] = pst_k_row(m, r0 + (uint32_t)r);
-#pragma GCC unroll 4
-		for (i = 0; i < tokens; i++)
-			t.acc[r][i] = _mm256_setzero_ps();
-	}
-	for (c = 0; c + 64 <= m->n; c += 64)
-		steps(&t, c, rows, tokens, f);
-	for (; c + 8 <= m->n; c += 8)
-		step(&t, c, 8, rows, tokens, f->load);
-	if (c < m->n)
-		step(&t, c, m->n - c, rows, tokens, f->load);
-#pragma GCC unroll 4
-	for (r = 0; r < rows; r++)
-#pragma GCC unroll 4
-		for (i = 0; i < tokens; i++)
-			m->y[(i0 + (uint32_t)i) * m->y_stride + r0 +
-			     (uint32_t)r] = sum8(t.acc[r][i]);
+	return _mm256_maskload_ps(p, first_lanes(nr));
 }
+
+PST_K_INLINE vec vkeep(vec v)
+{
+	__asm__("" : "+v"(v));
+	return v;
+}
+
+PST_K_INLINE vec vfma(vec a, vec b, vec c)
+{
+	return _mm256_fmadd_ps(a, b, c);
+}
+
+PST_K_INLINE float vsum(vec v)
+{
+	return sum8(v);
+}
+
+#define row_f32	 load_row_f32
+#define row_f16	 load_row_f16
+#define row_bf16 load_row_bf16
 
 #include "pst_mul_float_tmpl.h"
 
