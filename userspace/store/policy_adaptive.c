@@ -3,15 +3,20 @@
  * The adaptive policy: drops the expert that is expected to be wanted last.
  *
  * A layer's experts come up exactly once per token.  policy_learn.c estimates
- * discount^k for an expert that its layer's next turn but k takes; time until
- * that turn is known and is discounted alike.  The discount follows from the
- * size of the cache: how long a slot is held.  This file keeps what is resident
- * and finds the lowest.
+ * discount^k for an expert that its layer's next turn but k takes; the discount
+ * follows from the size of the cache: how long a slot is held.  The time until
+ * that turn is known and has its price: another expert could have the slot
+ * meanwhile.  This file keeps what is resident and finds the lowest.
  */
 #include <math.h>
 #include <stdlib.h>
 
 #include "policy_learn.h"
+
+/* What a slot would gain in one token's time, where it is one of the last that
+ * a token's experts have room in.
+ */
+#define TOKEN_PRICE 0.2f
 
 struct pst_policy {
 	struct pst_policy_geometry geo;
@@ -19,7 +24,7 @@ struct pst_policy {
 	bool *resident; /* [nr_keys] */
 	uint32_t *lowest; /* [nr_layers] resident key of least value, or NONE */
 	bool *stale; /* [nr_layers]: lowest is to be found again */
-	float *near; /* [nr_layers + 1] what a wait of so many layers lacks */
+	float price; /* of waiting for one layer */
 	uint32_t layer; /* whose turn it is */
 };
 
@@ -31,7 +36,6 @@ static void adaptive_destroy(struct pst_policy *p)
 	free(p->resident);
 	free(p->lowest);
 	free(p->stale);
-	free(p->near);
 	free(p);
 }
 
@@ -46,12 +50,16 @@ static float discount_of(const struct pst_policy_geometry *geo)
 	return 2.0f * tokens / (1.0f + 2.0f * tokens);
 }
 
-static void set_near(struct pst_policy *p)
+/* In hits: the larger the cache, the less another slot would gain.  A cache that
+ * is smaller than one token's experts holds what is taken nearly always, which
+ * is to leave no sooner because its turn has just been.
+ */
+static void set_price(struct pst_policy *p)
 {
-	float nr = (float)p->geo.nr_layers;
+	float tokens = (float)p->geo.nr_slots /
+		       (float)PST_MAX(p->geo.nr_per_token, 1u);
 
-	for (uint32_t i = 0; i <= p->geo.nr_layers; i++)
-		p->near[i] = powf(discount_of(&p->geo), (float)i / nr - 1.0f);
+	p->price = TOKEN_PRICE / fmaxf(tokens, 1.0f) / (float)p->geo.nr_layers;
 }
 
 static struct pst_policy *adaptive_create(const struct pst_policy_geometry *geo)
@@ -67,14 +75,13 @@ static struct pst_policy *adaptive_create(const struct pst_policy_geometry *geo)
 				 sizeof(*p->resident));
 	p->lowest = pst_calloc(geo->nr_layers, sizeof(*p->lowest));
 	p->stale = pst_calloc(geo->nr_layers, sizeof(*p->stale));
-	p->near = pst_calloc(geo->nr_layers + 1ULL, sizeof(*p->near));
-	if (!p->learn || !p->resident || !p->lowest || !p->stale || !p->near) {
+	if (!p->learn || !p->resident || !p->lowest || !p->stale) {
 		adaptive_destroy(p);
 		return NULL;
 	}
 	for (uint32_t l = 0; l < geo->nr_layers; l++)
 		p->lowest[l] = PST_POLICY_NONE;
-	set_near(p);
+	set_price(p);
 	return p;
 }
 
@@ -120,7 +127,7 @@ static void adaptive_resize(struct pst_policy *p, uint32_t nr_slots)
 {
 	p->geo.nr_slots = nr_slots;
 	pst_learn_discount(p->learn, discount_of(&p->geo));
-	set_near(p);
+	set_price(p);
 }
 
 static float adaptive_worth(const struct pst_policy *p, uint32_t key)
@@ -193,7 +200,8 @@ static uint32_t pick(struct pst_policy *p,
 		key = cached ? p->lowest[l] : lowest_of(p, l, pinned, ctx);
 		if (key == PST_POLICY_NONE)
 			continue;
-		worth = pst_learn_value(p->learn, key) * p->near[wait_of(p, l)];
+		worth = pst_learn_value(p->learn, key) -
+			p->price * (float)wait_of(p, l);
 		if (worth >= low)
 			continue;
 		low = worth;
