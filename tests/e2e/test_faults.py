@@ -108,7 +108,7 @@ def test_no_such_model(tap, tmp):
     f = Folder("llama-mixtral")
     expect(tap, "a missing model", f.run(model=os.path.join(tmp, "none")), 66,
            r"none: .*No such file")
-    expect(tap, "a folder", f.run(model=tmp), 65, r"not a regular file")
+    expect(tap, "a folder", f.run(model=tmp), 65, r"a folder: give the GGUF")
     expect(tap, "/dev/null", f.run(model="/dev/null"), 65, r"regular file")
     fifo = os.path.join(tmp, "fifo")
     os.mkfifo(fifo)

@@ -71,7 +71,7 @@ static void expect(const char *path, int want, const char *word)
 static void what_is_no_regular_file_is_refused(void **state)
 {
 	expect("missing.gguf", -ENOENT, "cannot open");
-	expect(".", -EBADMSG, "regular");
+	expect(".", -EBADMSG, "a folder");
 	expect("/dev/null", -EBADMSG, "regular");
 	write_file("empty.gguf", "", 0);
 	expect("empty.gguf", -EBADMSG, "truncated");

@@ -2,7 +2,10 @@
 /*
  * The verbs.  Parses the first word, hands the rest to its command.
  */
+#include <errno.h>
+#include <fcntl.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "cli.h"
 
@@ -19,8 +22,9 @@ static const struct cli_cmd cmds[] = {
 	  cmd_plan },
 	{ "show", "MODEL", "metadata, tensors, types, experts",
 	  OPT_OUTPUT | OPT_SHOW | OPT_HEADER, 1, 1, cmd_show },
-	{ "doctor", "[PATH]", "what this machine offers, and the mend",
-	  OPT_OUTPUT, 0, 1, cmd_doctor },
+	{ "doctor", "[PATH]",
+	  "what this machine offers, and how to mend what it lacks", OPT_OUTPUT,
+	  0, 1, cmd_doctor },
 	{ "bench", "MODEL", "tokens per second, by I/O mode",
 	  OPT_ENGINE | OPT_TABLE | OPT_BENCH | OPT_ROUTING | OPT_REPORT, 1, 1,
 	  cmd_bench },
@@ -150,12 +154,57 @@ static int cmd_version(struct cli_opts *o)
 	return EXIT_OK;
 }
 
+/* A file that is opened while one of the three is closed gets its number: our
+ * messages would be written into it.  Opened the wrong way round, so that a use
+ * of it still fails.
+ */
+static void hold_standard_files(void)
+{
+	for (int fd = 0; fd < 3; fd++)
+		if (fcntl(fd, F_GETFD) < 0)
+			(void)!open("/dev/null",
+				    fd == STDIN_FILENO ? O_WRONLY : O_RDONLY);
+}
+
+static int check_operands(const struct cli_cmd *cmd, const struct cli_opts *o)
+{
+	if (o->nr_args < cmd->min_args)
+		cli_error("%s: no %.*s is given; usage: penstock %s [OPTIONS] "
+			  "%s",
+			  cmd->name, (int)strcspn(cmd->operands, " "),
+			  cmd->operands, cmd->name, cmd->operands);
+	else if (o->nr_args > cmd->max_args)
+		cli_error("%s: '%s' is one too many (quote a text of several "
+			  "words); usage: penstock %s [OPTIONS] %s",
+			  cmd->name, o->args[cmd->max_args], cmd->name,
+			  cmd->operands);
+	else if (o->file && o->nr_args > 1)
+		cli_error("%s: the text is given twice, as an operand and by "
+			  "--file %s: leave one out",
+			  cmd->name, o->file);
+	else
+		return EXIT_OK;
+	return EXIT_USAGE;
+}
+
+/* A verb may have flushed before: the stream remembers a failure. */
+static int check_stdout(int rc)
+{
+	errno = 0;
+	if ((!fflush(stdout) && !ferror(stdout)) || rc)
+		return rc;
+	cli_error("cannot write to stdout%s%s", errno ? ": " : "",
+		  errno ? strerror(errno) : "");
+	return EXIT_DRIVE;
+}
+
 int main(int argc, char **argv)
 {
 	struct cli_opts o;
 	const struct cli_cmd *cmd;
 	int rc, words;
 
+	hold_standard_files();
 	if (argc < 2) {
 		print_verbs(stderr);
 		return EXIT_USAGE;
@@ -168,17 +217,10 @@ int main(int argc, char **argv)
 	if (rc)
 		return rc;
 	if (o.help)
-		return verb_help(cmd);
-	if (o.nr_args < cmd->min_args || o.nr_args > cmd->max_args) {
-		cli_error("usage: penstock %s [OPTIONS] %s", cmd->name,
-			  cmd->operands);
-		return EXIT_USAGE;
-	}
+		return check_stdout(verb_help(cmd));
+	rc = check_operands(cmd, &o);
+	if (rc)
+		return rc;
 	cli_guard_mappings();
-	rc = cmd->run(&o);
-	if (fflush(stdout) && !rc) {
-		cli_error("cannot write to stdout");
-		rc = EXIT_DRIVE;
-	}
-	return rc;
+	return check_stdout(cmd->run(&o));
 }

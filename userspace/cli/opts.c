@@ -16,6 +16,7 @@ enum kind {
 	K_U32,
 	K_SIZE,
 	K_FLOAT,
+	K_SHARE,
 	K_SEED,
 	K_CHOICE,
 	K_CACHE,
@@ -192,16 +193,16 @@ static const struct opt options[] = {
 	  "temperature, 0 is greedy; default 0.8" },
 	{ "top-k", 0, K_U32, OPT_SAMPLE, OFF(sample.top_k), NULL, "N",
 	  "keep the N most probable tokens; default 40, 0 is off" },
-	{ "top-p", 0, K_FLOAT, OPT_SAMPLE, OFF(sample.top_p), NULL, "X",
+	{ "top-p", 0, K_SHARE, OPT_SAMPLE, OFF(sample.top_p), NULL, "X",
 	  "keep this probability mass; default 0.95, 1 is off" },
-	{ "min-p", 0, K_FLOAT, OPT_SAMPLE, OFF(sample.min_p), NULL, "X",
+	{ "min-p", 0, K_SHARE, OPT_SAMPLE, OFF(sample.min_p), NULL, "X",
 	  "drop below this share of the best; default 0.05, 0 is off" },
 	{ "seed", 's', K_SEED, OPT_SAMPLE | OPT_BENCH, OFF(sample.seed), NULL,
 	  "N", "of the sampler; default: random" },
 	{ "seed", 's', K_SEED, OPT_IOBENCH, OFF(sample.seed), NULL, "N",
 	  "of the places that are read; default: random" },
 	{ "predict", 'n', K_U32, OPT_RUN, OFF(max_tokens), NULL, "N",
-	  "tokens of reply at most; default: what the context leaves" },
+	  "tokens of reply at most; default, and 0: what the context leaves" },
 	{ "raw", 0, K_FLAG, OPT_RUN, OFF(raw), NULL, NULL,
 	  "plain completion: no chat form around the prompt" },
 	{ "system", 0, K_STR, OPT_RUN, OFF(system), NULL, "TEXT",
@@ -261,7 +262,7 @@ static const struct opt options[] = {
 	  "also run these: resident,mmap,pread,uring" },
 	{ "routing", 0, K_STR, OPT_ROUTING | OPT_LOGITS, OFF(routing), NULL,
 	  "TRACE", "take the experts that this trace took, not the router's" },
-	{ "routing-recall", 0, K_FLOAT, OPT_ROUTING, OFF(recall), NULL, "X",
+	{ "routing-recall", 0, K_SHARE, OPT_ROUTING, OFF(recall), NULL, "X",
 	  "foresee this share of the trace's experts; default 0: none" },
 	{ "report", 0, K_REPORT, OPT_REPORT, 0, NULL, "[=text|json]",
 	  "where time and bytes went, what bound, what would help" },
@@ -380,11 +381,13 @@ static int set_number(const struct opt *o, const char *arg, void *dst,
 	char *end;
 
 	errno = 0;
-	if (o->kind == K_FLOAT) {
+	if (o->kind != K_SEED) {
 		float v = strtof(arg, &end);
 
 		if (end == arg || *end || errno || v != v || v < 0.0f)
 			return bad(o, arg, "not a number of 0 or more");
+		if (o->kind == K_SHARE && v > 1.0f)
+			return bad(o, arg, "not a share from 0 to 1");
 		*(float *)dst = v;
 		return 0;
 	}
@@ -406,6 +409,20 @@ static int set_report(const struct opt *o, const char *arg,
 	return 0;
 }
 
+/* "--ram 8" is meant to be more than eight bytes. */
+static int set_size(const struct opt *o, const char *arg, uint64_t *dst)
+{
+	uint64_t v;
+
+	if (pst_parse_size(arg, &v) || !v)
+		return bad(o, arg, "not a size (8G, 512MiB, 10GB)");
+	if (v < PST_MIB)
+		return bad(o, arg,
+			   "less than 1 MiB: is a unit missing (8G, 512MiB)?");
+	*dst = v;
+	return 0;
+}
+
 static int set_option(const struct opt *o, const char *arg,
 		      struct cli_opts *out)
 {
@@ -421,9 +438,7 @@ static int set_option(const struct opt *o, const char *arg,
 	case K_U32:
 		return set_u32(o, arg, dst);
 	case K_SIZE:
-		if (pst_parse_size(arg, dst) || !*(uint64_t *)dst)
-			return bad(o, arg, "not a size (8G, 512MiB, 10GB)");
-		return 0;
+		return set_size(o, arg, dst);
 	case K_NUMA:
 		return set_numa(o, arg, &out->engine);
 	case K_REPORT:
@@ -439,6 +454,7 @@ static int set_option(const struct opt *o, const char *arg,
 	case K_CACHE:
 		return set_cache(o, arg, &out->engine);
 	case K_FLOAT:
+	case K_SHARE:
 	case K_SEED:
 		return set_number(o, arg, dst, out);
 	}
@@ -462,6 +478,8 @@ static int build(const struct cli_cmd *cmd, struct option *lo, char *so)
 {
 	int n = 0;
 
+	/* First, so that a missing value is told from an unknown option. */
+	*so++ = ':';
 	for (size_t i = 0; i < NR_OPTIONS; i++) {
 		const struct opt *o = &options[i];
 
@@ -495,11 +513,20 @@ static const struct opt *by_code(const struct cli_cmd *cmd, int c)
 	return NULL;
 }
 
+/* @c is what getopt gave instead of an option. */
+static const char *what_is_wrong(int c)
+{
+	if (c == ':')
+		return "an option without its value";
+	return optopt >= 256 ? "an option that takes no value"
+			     : "unknown option";
+}
+
 int cli_opts_parse(const struct cli_cmd *cmd, int argc, char **argv,
 		   struct cli_opts *out)
 {
 	struct option lo[NR_OPTIONS + 1];
-	char so[2 * NR_OPTIONS + 1];
+	char so[2 * NR_OPTIONS + 2];
 	int c, rc;
 
 	defaults(out);
@@ -509,9 +536,10 @@ int cli_opts_parse(const struct cli_cmd *cmd, int argc, char **argv,
 		const struct opt *o = by_code(cmd, c);
 
 		if (!o) {
-			cli_error("%s: unknown option or missing argument: "
-				  "'%s'; 'penstock help %s' lists them",
-				  cmd->name, argv[optind - 1], cmd->name);
+			cli_error("%s: %s: '%s'; 'penstock help %s' lists "
+				  "the options",
+				  cmd->name, what_is_wrong(c), argv[optind - 1],
+				  cmd->name);
 			return EXIT_USAGE;
 		}
 		rc = set_option(o, optarg, out);

@@ -8,6 +8,9 @@
 
 #include "cli.h"
 
+/* No context holds as many tokens; /dev/zero has more. */
+#define TEXT_MAX_BYTES (256 * PST_MIB)
+
 int cli_read_all(const char *path, char **out, size_t *len)
 {
 	FILE *f = strcmp(path, "-") ? fopen(path, "re") : stdin;
@@ -26,6 +29,10 @@ int cli_read_all(const char *path, char **out, size_t *len)
 			break;
 		if (n < cap)
 			continue;
+		if (cap > TEXT_MAX_BYTES) {
+			rc = -EFBIG;
+			break;
+		}
 		bigger = realloc(buf, cap * 2 + 1);
 		if (!bigger)
 			rc = -ENOMEM;
@@ -49,6 +56,29 @@ int cli_read_all(const char *path, char **out, size_t *len)
 	return 0;
 }
 
+/* Says why a text could not be read; the exit code for it. */
+static int text_failed(const char *path, int err)
+{
+	if (err == -EFBIG)
+		cli_error("%s: more than %d MiB of text", path,
+			  (int)(TEXT_MAX_BYTES / PST_MIB));
+	else
+		cli_error("%s: %s", path, strerror(-err));
+	switch (err) {
+	case -ENOENT:
+	case -EISDIR:
+		return EXIT_NO_MODEL;
+	case -EACCES:
+		return EXIT_PERM;
+	case -EFBIG:
+		return EXIT_DATA;
+	case -EIO:
+		return EXIT_DRIVE;
+	default:
+		return EXIT_OS;
+	}
+}
+
 int cli_read_input(struct cli_opts *o, char **text, size_t *len)
 {
 	const char *path = o->file ? o->file : "-";
@@ -58,10 +88,7 @@ int cli_read_input(struct cli_opts *o, char **text, size_t *len)
 		o->engine.extra_bytes = CLI_TEXT_BYTES * *len;
 		return EXIT_OK;
 	}
-	cli_error("%s: %s", o->file ? path : "stdin", strerror(-rc));
-	return rc == -ENOENT   ? EXIT_NO_MODEL
-	       : rc == -EACCES ? EXIT_PERM
-			       : EXIT_OS;
+	return text_failed(o->file ? path : "stdin", rc);
 }
 
 /* Length of a valid UTF-8 sequence at @s, 0 when it is none. */
@@ -205,10 +232,8 @@ int cli_read_tokens(const char *path, int32_t **out, uint32_t *nr)
 	size_t len;
 	int rc = cli_read_all(path, &text, &len);
 
-	if (rc) {
-		cli_error("%s: %s", path, strerror(-rc));
-		return rc == -ENOENT ? EXIT_NO_MODEL : EXIT_OS;
-	}
+	if (rc)
+		return text_failed(path, rc);
 	rc = cli_tokens_parse(text, out, nr);
 	free(text);
 	if (!rc && *nr)

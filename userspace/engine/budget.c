@@ -91,11 +91,11 @@ static int find_ceiling(const struct pst_engine *e, uint64_t own, uint64_t *out,
 		/* More than there is would end in the kernel's killing. */
 		*out = room - room / 64;
 		pst_log(e->opts.log, PST_LOG_WARN,
-			"--ram asks for %.1f MiB, %.1f MiB are available: "
-			"using %.1f MiB",
-			(double)e->opts.ram_bytes / (double)PST_MIB,
-			(double)room / (double)PST_MIB,
-			(double)*out / (double)PST_MIB);
+			"--ram asks for %.2f GiB, %.2f GiB are available: "
+			"using %.2f GiB",
+			(double)e->opts.ram_bytes / (double)PST_GIB,
+			(double)room / (double)PST_GIB,
+			(double)*out / (double)PST_GIB);
 		return 0;
 	}
 	reserve = PST_MAX(RESERVE_MIN_BYTES, room / RESERVE_SHARE);

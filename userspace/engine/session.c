@@ -91,10 +91,11 @@ static int check_tokens(const struct pst_session *s, const struct pst_eval *ev,
 				    "that the model knows",
 				    ev->nr, hp->n_positions);
 	if (ev->nr > s->kv.n_ctx - s->kv.n_used)
-		return pst_diag_set(diag, -E2BIG,
-				    "%u tokens after %u exceed the context of "
-				    "%u: raise --ctx-size",
-				    ev->nr, s->kv.n_used, s->kv.n_ctx);
+		return pst_diag_set(
+			diag, -E2BIG,
+			"%u tokens do not fit in the context of %u, "
+			"of which %u are used: raise --ctx-size",
+			ev->nr, s->kv.n_ctx, s->kv.n_used);
 	for (uint32_t i = 0; i < ev->nr; i++)
 		if (ev->tokens[i] < 0 || (uint32_t)ev->tokens[i] >= nr_vocab)
 			return pst_diag_set(diag, -EINVAL,

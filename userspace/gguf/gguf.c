@@ -65,6 +65,10 @@ static int map_fd(int fd, const char *path, uint8_t **map, uint64_t *size,
 	if (fstat(fd, &st))
 		return pst_diag_set_at(diag, -errno, path, UINT64_MAX,
 				       "cannot stat: %s", strerror(errno));
+	if (S_ISDIR(st.st_mode))
+		return pst_diag_set_at(diag, -EBADMSG, path, UINT64_MAX,
+				       "a folder: give the GGUF file, of a "
+				       "split model the first");
 	if (!S_ISREG(st.st_mode))
 		return pst_diag_set_at(diag, -EBADMSG, path, UINT64_MAX,
 				       "not a regular file");

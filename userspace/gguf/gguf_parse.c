@@ -315,6 +315,7 @@ static int place_tensors(struct cursor *c, struct pst_gguf *g, uint64_t first,
 			 uint64_t align)
 {
 	struct pst_gguf_file *f = &g->files[g->nr_files - 1];
+	const struct pst_gguf_tensor *beyond = NULL;
 	uint64_t data;
 
 	if (!pst_add_u64(c->pos, align - 1, &data))
@@ -332,15 +333,23 @@ static int place_tensors(struct cursor *c, struct pst_gguf *g, uint64_t first,
 				   " is no multiple of the alignment %" PRIu64,
 				   t->name, t->off_bytes, align);
 		if (!pst_add_u64(t->off_bytes, data, &t->off_bytes) ||
-		    !pst_add_u64(t->off_bytes, t->size_bytes, &end) ||
-		    (end > c->size && !g->header_only))
+		    !pst_add_u64(t->off_bytes, t->size_bytes, &end))
 			return BAD(c, t->off_bytes,
 				   "tensor '%s' (%" PRIu64
-				   " bytes) lies beyond the end of the file",
+				   " bytes) lies beyond any file's end",
 				   t->name, t->size_bytes);
 		f->whole_bytes = PST_MAX(f->whole_bytes, end);
+		if (end > c->size && !beyond)
+			beyond = t;
 	}
-	return 0;
+	if (!beyond || g->header_only)
+		return 0;
+	return BAD(
+		c, beyond->off_bytes,
+		"tensor '%s' lies beyond the end of the file: it has %" PRIu64
+		" bytes of the %" PRIu64
+		" that its header tells of; download or copy it again",
+		beyond->name, c->size, f->whole_bytes);
 }
 
 static int parse_head(struct cursor *c, struct pst_gguf *g, uint64_t *nr_t,

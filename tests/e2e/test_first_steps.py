@@ -1,0 +1,146 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: MIT
+"""What somebody does wrong who uses the program for the first time, and what it
+answers: the object, the cause, the number and the next step, in one line, with
+the right exit status."""
+import os
+import resource
+import subprocess
+import sys
+import tempfile
+import unittest
+
+sys.dont_write_bytecode = True
+import pst_e2e as e2e  # noqa: E402
+
+MODEL = os.path.join(e2e.SRC, 'share', 'tiny-stories.gguf')
+SPLIT = os.path.join(e2e.DATA, 'logits', 'qwen3moe-split')
+
+
+class FirstSteps(unittest.TestCase):
+    def setUp(self):
+        folder = tempfile.TemporaryDirectory()
+        self.addCleanup(folder.cleanup)
+        self.tmp = folder.name
+
+    def path(self, name, data=None):
+        full = os.path.join(self.tmp, name)
+        if data is not None:
+            with open(full, 'wb') as f:
+                f.write(data)
+        return full
+
+    def fails(self, status, words, *args, **kw):
+        """One line on stderr, with these words, and nothing on stdout."""
+        p = e2e.run(*args, **kw)
+        said = p.stderr.decode(errors='replace')
+        self.assertEqual(p.returncode, status, said)
+        self.assertEqual(p.stdout or b'', b'')
+        self.assertEqual(len(said.splitlines()), 1, said)
+        self.assertTrue(said.startswith('penstock: '), said)
+        for w in [words] if isinstance(words, str) else words:
+            self.assertIn(w, said)
+
+
+class Models(FirstSteps):
+    def test_a_download_that_broke_off_tells_how_much_is_missing(self):
+        with open(MODEL, 'rb') as f:
+            part = self.path('part.gguf', f.read(3000000))
+        for verb in ('run', 'plan', 'show', 'bench'):
+            self.fails(65, ('part.gguf', ' 3000000 bytes of the '
+                            f'{os.path.getsize(MODEL)} ', 'again'), verb, part)
+
+    def test_a_folder_is_not_a_model(self):
+        self.fails(65, ('a folder', 'GGUF file'), 'run', self.tmp, 'hi')
+
+    def test_a_text_is_not_a_model(self):
+        self.fails(65, 'not a GGUF file', 'run',
+                   self.path('x', b'<!DOCTYPE html>' + bytes(100)), 'hi')
+
+    def test_the_missing_part_of_a_split_model_is_named(self):
+        names = sorted(n for n in os.listdir(SPLIT) if n.endswith('.gguf'))
+        for n in names[:-1]:
+            os.symlink(os.path.join(SPLIT, n), self.path(n))
+        self.fails(65, (names[-1], 'missing'), 'run', self.path(names[0]), 'hi')
+
+
+class Options(FirstSteps):
+    def test_no_model_is_said_in_so_many_words(self):
+        self.fails(2, ('no MODEL is given', 'usage'), 'run')
+        self.fails(2, 'no SHELL is given', 'completion')
+
+    def test_a_prompt_without_quotes_is_recognised(self):
+        self.fails(2, ("'a' is one too many", 'quote'), 'run', MODEL,
+                   'tell', 'a', 'story')
+
+    def test_a_prompt_that_is_given_twice_is_refused(self):
+        self.fails(2, ('given twice', '--file', 'leave one out'), 'run', MODEL,
+                   'hi', '-f', self.path('text', b'hello'))
+
+    def test_a_missing_value_is_not_called_an_unknown_option(self):
+        self.fails(2, ('without its value', "'--ram'"), 'run', MODEL, '--ram')
+        self.fails(2, ('without its value', "'-n'"), 'run', MODEL, '-n')
+        self.fails(2, ('takes no value', "'--raw=1'"), 'run', MODEL, '--raw=1')
+        self.fails(2, ('unknown option', "'--rom'"), 'run', MODEL, '--rom')
+        self.fails(2, ('unknown option', "'-Z'"), 'run', MODEL, '-Z')
+
+    def test_a_size_without_its_unit_is_asked_about(self):
+        self.fails(2, ("--ram '8'", 'unit', '8G'), 'run', MODEL, '--ram', '8')
+
+    def test_a_share_is_at_most_one(self):
+        for option in ('--top-p', '--min-p'):
+            self.fails(2, (option, '0 to 1'), 'run', MODEL, option, '1.5')
+
+
+class Texts(FirstSteps):
+    def test_a_text_without_an_end_is_refused_in_bounded_memory(self):
+        def limit():
+            resource.setrlimit(resource.RLIMIT_AS, (1 << 30, 1 << 30))
+
+        # Instrumented programs map more than any limit.
+        self.fails(65, ('/dev/zero', '256 MiB'), 'tokenize', MODEL, '-f',
+                   '/dev/zero',
+                   preexec_fn=None if os.environ.get('PENSTOCK_TOOL')
+                   else limit)
+
+    def test_a_folder_is_not_a_text(self):
+        self.fails(66, self.tmp, 'run', MODEL, '-f', self.tmp)
+
+    def test_a_prompt_longer_than_the_context_tells_both_numbers(self):
+        text = self.path('text', b'word ' * 3000)
+        self.fails(1, ('do not fit in the context of 512', '--ctx-size'),
+                   'run', MODEL, '-c', 512, '-f', text)
+
+
+class Outputs(FirstSteps):
+    def test_a_full_disk_fails_every_verb(self):
+        for verb in (['help'], ['version'], ['plan', MODEL], ['show', MODEL],
+                     ['help', 'run'], ['run', '--help'], ['doctor'],
+                     ['completion', 'bash'], ['run', MODEL, 'hi', '-n', '2'],
+                     ['run', MODEL, 'hi', '-n', '2', '-o', 'json']):
+            with open('/dev/full', 'wb') as full:
+                p = subprocess.run([e2e.PROGRAM, *verb], stdout=full,
+                                   stderr=subprocess.PIPE, check=False)
+            self.assertEqual(p.returncode, 74, verb)
+            self.assertIn(b'cannot write', p.stderr)
+
+    def closed(self, fd, *args):
+        return subprocess.run([e2e.PROGRAM, *args], capture_output=True,
+                              preexec_fn=lambda: os.close(fd), check=False)
+
+    def test_a_closed_output_is_told_and_a_file_never_takes_its_place(self):
+        p = self.closed(1, 'run', MODEL, 'hi', '-n', '2')
+        self.assertEqual(p.returncode, 74)
+        self.assertIn(b'Bad file descriptor', p.stderr)
+
+    def test_messages_go_into_no_file_when_stderr_is_closed(self):
+        trace = self.path('trace.jsonl')
+        p = self.closed(2, 'trace', 'record', MODEL, 'hi', '-n', '2', '--ram',
+                        '500G', '-o', trace)
+        self.assertEqual(p.returncode, 0)
+        with open(trace, 'rb') as f:
+            self.assertNotIn(b'penstock: ', f.read())
+
+
+if __name__ == '__main__':
+    unittest.main()
