@@ -4,6 +4,7 @@
 answers: the object, the cause, the number and the next step, in one line, with
 the right exit status."""
 import os
+import re
 import resource
 import subprocess
 import sys
@@ -90,6 +91,47 @@ class Options(FirstSteps):
     def test_a_share_is_at_most_one(self):
         for option in ('--top-p', '--min-p'):
             self.fails(2, (option, '0 to 1'), 'run', MODEL, option, '1.5')
+
+
+class Memory(FirstSteps):
+    """The advice of a refusal is followed to the letter."""
+
+    def plan(self, *options):
+        # Nothing is measured of a header.
+        p = e2e.run('plan', MODEL, '-c', 32768, '--threads', 2,
+                    '--header-only', *options)
+        return p.returncode, p.stderr.decode()
+
+    def test_the_ram_that_is_asked_for_is_enough(self):
+        for options in ([], ['--kv-type', 'f16', '-b', '128'],
+                        ['--expert-cache', '100%'], ['--io', 'mmap']):
+            status, said = self.plan('--ram', '1MiB', *options)
+            self.assertEqual(status, 71, said)
+            wanted = re.search(r'raise --ram to (\d+MiB)', said).group(1)
+            status, said = self.plan('--ram', wanted, *options)
+            self.assertEqual(status, 0, f'{options} {wanted} {said}')
+            # Much less would not do, or it was no sum of what is needed.
+            less = f'{int(wanted[:-3]) - 5}MiB'
+            status, said = self.plan('--ram', less, *options)
+            self.assertEqual(status, 71, f'{options} {less}')
+
+    def test_every_ram_above_it_is_enough_too(self):
+        # Buffers of a longer batch once took what the sum had left.
+        said = self.plan('--ram', '1MiB')[1]
+        least = int(re.search(r'raise --ram to (\d+)MiB', said).group(1))
+        for ram in range(least, least + 16, 3):
+            status, said = self.plan('--ram', f'{ram}MiB')
+            self.assertEqual(status, 0, f'{ram} {said}')
+
+    def test_the_context_that_is_proposed_fits(self):
+        args = ('run', MODEL, '-n', 1, '--temp', 0, '--threads', 2, '-b', 32,
+                '--ram', '24MiB', 'hi')
+        p = e2e.run(*args, '-c', 4096)
+        said = p.stderr.decode()
+        self.assertEqual(p.returncode, 71, said)
+        shorter = re.search(r'lower --ctx-size to (\d+)', said).group(1)
+        p = e2e.run(*args, '-c', shorter)
+        self.assertEqual(p.returncode, 0, p.stderr)
 
 
 class Texts(FirstSteps):

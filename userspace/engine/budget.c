@@ -8,6 +8,7 @@
  */
 #include <errno.h>
 #include <inttypes.h>
+#include <stdio.h>
 
 #include "engine_priv.h"
 
@@ -15,6 +16,8 @@
 #define DEFAULT_BATCH 512
 #define MIN_BATCH     16
 #define MAX_BATCH     8192
+/* Shorter than this nobody is advised to make it. */
+#define MIN_CONTEXT 256
 /* For the choice of a batch only: a middling drive and core. */
 #define GUESS_DRIVE_BPS	 3e9
 #define GUESS_MACS_PER_S 1e11
@@ -216,59 +219,6 @@ static double prompt_s(const struct pst_engine *e, const struct pst_plan *p,
 	return pst_prefill_predict(&m, e->opts.prompt_tokens, batch).total_s;
 }
 
-/* A long prompt that is known: fewer passes over the experts may be worth more
- * than the slots that a longer batch's buffers take.
- */
-static uint32_t longer_batch(const struct pst_engine *e,
-			     const struct pst_plan *p, uint64_t base)
-{
-	uint32_t most = PST_MIN(e->opts.prompt_tokens, p->ctx_size);
-	uint32_t b = p->batch_size;
-
-	if (!p->nr_experts || p->ram <= base ||
-	    e->opts.io == PST_ENGINE_IO_MMAP)
-		return b;
-	while (b < most && b < MAX_BATCH &&
-	       scratch_of(e, 2 * b, p->ctx_size) <= (p->ram - base) / 4 &&
-	       prompt_s(e, p, base, 2 * b) < 0.95 * prompt_s(e, p, base, b))
-		b *= 2;
-	return PST_MIN(b, p->ctx_size);
-}
-
-/* What does not depend on the cache; the batch shrinks until its buffers are
- * a modest part of what the trunk leaves.
- */
-static void plan_fixed(const struct pst_engine *e, struct pst_plan *p)
-{
-	uint64_t base;
-
-	p->process = own_bytes() + SLACK_BYTES + p->threads * THREAD_BYTES +
-		     key_bytes(e) + sampler_bytes(e) + dir_bytes(e) +
-		     e->opts.extra_bytes;
-	p->trunk = e->opts.io == PST_ENGINE_IO_MMAP
-			   ? 0
-			   : pst_align_up(e->model->trunk_bytes,
-					  pst_budget_page(e));
-	base = p->process + p->trunk;
-	/* A chunk never holds more tokens than the context. */
-	p->batch_size = PST_MIN(e->opts.batch_size, p->ctx_size);
-	if (!p->batch_size) {
-		uint64_t room = p->ram > base ? p->ram - base : 0;
-
-		p->batch_size = PST_MIN(DEFAULT_BATCH, p->ctx_size);
-		while (p->batch_size > MIN_BATCH &&
-		       scratch_of(e, p->batch_size, p->ctx_size) > room / 8)
-			p->batch_size /= 2;
-	}
-	if (!e->opts.batch_size)
-		p->batch_size = longer_batch(e, p, base);
-	/* Each token sees all others: there are no parts. */
-	if (e->model->hp.encoder)
-		p->batch_size = p->ctx_size;
-	p->scratch = scratch_of(e, p->batch_size, p->ctx_size);
-	p->kv = kv_bytes(e, p);
-}
-
 static uint32_t wanted_slots(const struct pst_engine *e,
 			     const struct pst_plan *p)
 {
@@ -292,21 +242,147 @@ static uint32_t wanted_slots(const struct pst_engine *e,
 	return (uint32_t)PST_MIN(n, (uint64_t)p->nr_experts);
 }
 
-static int does_not_fit(const struct pst_plan *p, uint32_t slots,
-			uint64_t arena, struct pst_diag *diag)
+static bool has_cache(const struct pst_engine *e, const struct pst_plan *p)
 {
-	uint64_t need = p->trunk + p->kv + p->scratch + p->process + arena;
-	double m = 1.0 / (double)PST_MIB;
+	return p->nr_experts && e->opts.io != PST_ENGINE_IO_MMAP;
+}
 
+static bool cache_is_chosen(const struct pst_engine *e)
+{
+	return e->opts.resident || e->opts.cache_unit != PST_CACHE_AUTO;
+}
+
+/* The smallest cache that the plan may have, 0 without one. */
+static uint64_t least_cache(const struct pst_engine *e,
+			    const struct pst_plan *p)
+{
+	uint32_t n = p->nr_used;
+
+	if (!has_cache(e, p))
+		return 0;
+	if (cache_is_chosen(e))
+		n = wanted_slots(e, p);
+	return pst_store_arena_bytes(p->slot + meta_bytes(e), n,
+				     pst_budget_page(e));
+}
+
+/* What the rest of the plan leaves for the buffers of a batch and for a cache
+ * that is more than the least.
+ */
+static uint64_t batch_room(const struct pst_engine *e, const struct pst_plan *p,
+			   uint64_t base)
+{
+	uint64_t taken;
+
+	if (!pst_add_u64(base, kv_bytes(e, p), &taken) ||
+	    !pst_add_u64(taken, least_cache(e, p), &taken))
+		return 0;
+	return p->ram > taken ? p->ram - taken : 0;
+}
+
+/* A long prompt that is known: fewer passes over the experts may be worth more
+ * than the slots that a longer batch's buffers take.
+ */
+static uint32_t longer_batch(const struct pst_engine *e,
+			     const struct pst_plan *p, uint64_t base)
+{
+	uint32_t most = PST_MIN(e->opts.prompt_tokens, p->ctx_size);
+	uint32_t b = p->batch_size;
+
+	if (!has_cache(e, p) || p->ram <= base)
+		return b;
+	while (b < most && b < MAX_BATCH &&
+	       scratch_of(e, 2 * b, p->ctx_size) <=
+		       batch_room(e, p, base) / 4 &&
+	       prompt_s(e, p, base, 2 * b) < 0.95 * prompt_s(e, p, base, b))
+		b *= 2;
+	return PST_MIN(b, p->ctx_size);
+}
+
+/* What does not depend on the cache; the batch shrinks until its buffers are
+ * a modest part of what all that is needed leaves.
+ */
+static void plan_fixed(const struct pst_engine *e, struct pst_plan *p)
+{
+	uint64_t base;
+
+	p->process = own_bytes() + SLACK_BYTES + p->threads * THREAD_BYTES +
+		     key_bytes(e) + sampler_bytes(e) + dir_bytes(e) +
+		     e->opts.extra_bytes;
+	p->trunk = e->opts.io == PST_ENGINE_IO_MMAP
+			   ? 0
+			   : pst_align_up(e->model->trunk_bytes,
+					  pst_budget_page(e));
+	if (has_cache(e, p))
+		p->slot = pst_store_slot_bytes(e->model->experts,
+					       e->model->hp.n_layers,
+					       pst_io_align(e->io));
+	base = p->process + p->trunk;
+	/* A chunk never holds more tokens than the context. */
+	p->batch_size = PST_MIN(e->opts.batch_size, p->ctx_size);
+	if (!p->batch_size) {
+		p->batch_size = PST_MIN(DEFAULT_BATCH, p->ctx_size);
+		while (p->batch_size > MIN_BATCH &&
+		       scratch_of(e, p->batch_size, p->ctx_size) >
+			       batch_room(e, p, base) / 8)
+			p->batch_size /= 2;
+	}
+	if (!e->opts.batch_size)
+		p->batch_size = longer_batch(e, p, base);
+	/* Each token sees all others: there are no parts. */
+	if (e->model->hp.encoder)
+		p->batch_size = p->ctx_size;
+	p->scratch = scratch_of(e, p->batch_size, p->ctx_size);
+	p->kv = kv_bytes(e, p);
+}
+
+/* A context with which @others would fit, half as long or shorter; 0 for none
+ * that is worth while.
+ */
+static uint32_t shorter_context(const struct pst_engine *e,
+				const struct pst_plan *p, uint64_t others)
+{
+	struct pst_plan q = *p;
+	uint64_t need;
+
+	for (q.ctx_size /= 2; q.ctx_size >= MIN_CONTEXT; q.ctx_size /= 2) {
+		q.batch_size = PST_MIN(p->batch_size, q.ctx_size);
+		if (pst_add_u64(others, kv_bytes(e, &q), &need) &&
+		    need + scratch_of(e, q.batch_size, q.ctx_size) <= p->ram)
+			return q.ctx_size;
+	}
+	return 0;
+}
+
+static int does_not_fit(const struct pst_engine *e, const struct pst_plan *p,
+			uint32_t slots, uint64_t arena, struct pst_diag *diag)
+{
+	uint64_t others = p->trunk + p->process + arena;
+	uint64_t need = others + p->kv + p->scratch;
+	uint32_t ctx = shorter_context(e, p, others);
+	double m = 1.0 / (double)PST_MIB;
+	char advice[96];
+	int n;
+
+	/* The process is never twice of exactly the same size. */
+	n = snprintf(advice, sizeof(advice), "%s %.0fMiB",
+		     e->opts.ram_bytes ? "raise --ram to" : "free memory up to",
+		     (double)need * m + 2.0);
+	if (ctx)
+		n += snprintf(advice + n, sizeof(advice) - (size_t)n,
+			      ", or lower --ctx-size to %u", ctx);
+	if (e->opts.batch_size > MIN_BATCH)
+		snprintf(advice + n, sizeof(advice) - (size_t)n,
+			 ", or lower --batch-size");
 	return pst_diag_set(
 		diag, -ENOMEM,
 		"does not fit: trunk %.1f + KV %.1f (%u tokens) + scratch "
 		"%.1f (batch %u) + process %.1f + %u experts %.1f = %.1f MiB, "
-		"the ceiling is %.1f MiB: raise --ram, or lower --ctx-size or "
-		"--batch-size",
+		"the ceiling is %.1f MiB: %s",
 		(double)p->trunk * m, (double)p->kv * m, p->ctx_size,
 		(double)p->scratch * m, p->batch_size, (double)p->process * m,
-		slots, (double)arena * m, (double)need * m, (double)p->ram * m);
+		slots, (double)arena * m, (double)need * m, (double)p->ram * m,
+		advice);
 }
 
 /* The slots of @bytes, or of what the source of their memory gives. */
@@ -329,11 +405,9 @@ static uint32_t fit_slots(const struct pst_engine *e, const struct pst_plan *p,
 static int plan_cache(const struct pst_engine *e, struct pst_plan *p,
 		      uint64_t fixed, struct pst_diag *diag)
 {
-	bool chosen = e->opts.resident || e->opts.cache_unit != PST_CACHE_AUTO;
+	bool chosen = cache_is_chosen(e);
 	uint32_t want, fit = 0;
 
-	p->slot = pst_store_slot_bytes(e->model->experts, e->model->hp.n_layers,
-				       pst_io_align(e->io));
 	if (p->slot > PST_GIB)
 		return pst_diag_set(diag, -ENOTSUP,
 				    "one expert needs %.1f MiB, at most 1024 "
@@ -354,7 +428,7 @@ static int plan_cache(const struct pst_engine *e, struct pst_plan *p,
 	if (fit < p->nr_used || (chosen && fit < want)) {
 		uint32_t n = chosen ? want : p->nr_used;
 
-		return does_not_fit(p, n,
+		return does_not_fit(e, p, n,
 				    pst_store_arena_bytes(p->slot, n,
 							  pst_budget_page(e)),
 				    diag);
@@ -383,10 +457,10 @@ int pst_budget_plan(const struct pst_engine *e, struct pst_plan *out,
 				    "than can be addressed",
 				    p.ctx_size);
 	}
-	if (p.nr_experts && e->opts.io != PST_ENGINE_IO_MMAP)
+	if (has_cache(e, &p))
 		rc = plan_cache(e, &p, fixed, diag);
 	else if (fixed > p.ram)
-		rc = does_not_fit(&p, 0, 0, diag);
+		rc = does_not_fit(e, &p, 0, 0, diag);
 	*out = p;
 	return rc;
 }
