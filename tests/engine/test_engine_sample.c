@@ -6,6 +6,7 @@
 #include <math.h>
 #include <setjmp.h>
 #include <stdarg.h>
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <stdlib.h>
@@ -75,9 +76,14 @@ static int32_t draw_plainly(const struct pst_sampler_opts *o, uint64_t *rng,
 	return id[n - 1];
 }
 
-/* Few values, so that many are equal; now and then one that is no candidate. */
+/*
+ * Few values, so that many are equal; now and then one that is no candidate.
+ * One row in four is two values only, so that half of the weight, say, is
+ * reached to the bit.
+ */
 static void random_logits(float *x, uint32_t n, uint64_t *rng)
 {
+	bool flat = pst_rng_next(rng) % 4 == 0;
 	uint32_t i;
 
 	for (i = 0; i < n; i++) {
@@ -86,6 +92,8 @@ static void random_logits(float *x, uint32_t n, uint64_t *rng)
 		x[i] = (float)(r % 41) / 4 - 5;
 		if (r >> 32 & 1)
 			x[i] = -x[i];
+		if (flat)
+			x[i] = 5;
 		if ((r >> 33) % 64 == 0)
 			x[i] = -INFINITY;
 	}
@@ -101,14 +109,19 @@ static void draws_are_those_of_a_full_sort(void **state)
 		{ .temp = 1, .top_p = 0.9f },
 		{ .temp = 1, .top_p = 1, .min_p = 0.1f },
 		{ .temp = 2, .top_p = 1 },
+		{ .temp = 1, .top_p = 0.5f },
+		{ .temp = 9, .top_p = 0.999f, .min_p = 1e-6f },
+	};
+	enum {
+		NR = sizeof(opts) / sizeof(opts[0])
 	};
 	uint64_t rng = test_seed();
 	float logits[MAX_VOCAB];
 	uint32_t k, i;
 
 	(void)state;
-	for (k = 0; k < 6 * 40; k++) {
-		struct pst_sampler_opts o = opts[k % 6];
+	for (k = 0; k < NR * 40; k++) {
+		struct pst_sampler_opts o = opts[k % NR];
 		uint32_t n = 1 + (uint32_t)(pst_rng_next(&rng) % MAX_VOCAB);
 		struct pst_sampler *s;
 		uint64_t plain;
