@@ -4,7 +4,10 @@
 before it; doctor says so; and what the processor does not have is refused."""
 import json
 import os
+import platform
 import re
+import shutil
+import subprocess
 import sys
 import tempfile
 import unittest
@@ -16,6 +19,9 @@ MODEL = os.path.join(e2e.SRC, 'share', 'tiny-stories.gguf')
 TOKENS = '1,17,300,42,1000,7,256,90'
 LEVELS = ('c', 'avx2', 'avxvnni', 'avx512', 'vnni', 'neon', 'dotprod')
 NAMES = {'vnni': 'avx512-vnni', 'avxvnni': 'avx-vnni'}
+# An emulated processor that has less than this one.
+SMALLER = (platform.machine() == 'x86_64' and 'PENSTOCK_TOOL' not in os.environ
+           and shutil.which('qemu-x86_64'))
 
 
 def environment(level):
@@ -80,6 +86,18 @@ class CpuEnv(unittest.TestCase):
             got = doctor_cpu(level)
             self.assertEqual(got['status'], 'fail', got)
             self.assertIn(', '.join(here), got['mend'])
+
+    @unittest.skipUnless(SMALLER, 'needs qemu-x86_64')
+    def test_the_option_refuses_what_is_not_there(self):
+        for level in ('avx512', 'vnni', 'avxvnni'):
+            done = subprocess.run(
+                [SMALLER, '-cpu', 'Haswell', e2e.PROGRAM, 'logits', MODEL,
+                 '--tokens', '1', '--cpu', level], capture_output=True,
+                env=environment(None), check=False)
+            self.assertEqual(done.returncode, 2, done.stderr)
+            self.assertIn(b'--cpu %s: this processor has c, avx2; name one'
+                          % level.encode(), done.stderr)
+            self.assertEqual(done.stdout, b'')
 
     def test_doctor_names_the_table_in_use(self):
         here = levels_here()

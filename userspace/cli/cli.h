@@ -184,7 +184,8 @@ struct cli_cpu {
 void cli_cpu_env(struct cli_cpu *out);
 
 /**
- * cli_cpu_opts() - let PENSTOCK_CPU choose kernels where --cpu did not
+ * cli_cpu_opts() - let PENSTOCK_CPU choose kernels where --cpu did not, and
+ *	refuse what the processor does not have
  * @e: cpu_mask is set
  *
  * Return: 0, or EXIT_USAGE after a message on stderr.

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT
 /*
- * Which kernels the environment asks for: the one place that reads
- * PENSTOCK_CPU.
+ * Which kernels --cpu and the environment ask for, and whether the processor
+ * has them: the one place that reads PENSTOCK_CPU.
  */
 #include <stdlib.h>
 #include <string.h>
@@ -45,13 +45,28 @@ void cli_cpu_env(struct cli_cpu *out)
 	}
 }
 
+/* --cpu, which is a level by name; the processor may lack it. */
+static int check_option(uint32_t mask, const struct cli_cpu *cpu)
+{
+	const struct cli_choice *c = cli_cpu_levels;
+
+	if ((mask & pst_cpu_mask()) == mask)
+		return 0;
+	while (c->name && (uint32_t)c->value != mask)
+		c++;
+	cli_error("--cpu %s: this processor has %s; name one of these, or "
+		  "leave it out",
+		  c->name, cpu->levels);
+	return EXIT_USAGE;
+}
+
 int cli_cpu_opts(struct pst_engine_opts *e)
 {
 	struct cli_cpu cpu;
 
-	if (e->cpu_mask_set)
-		return 0;
 	cli_cpu_env(&cpu);
+	if (e->cpu_mask_set)
+		return check_option(e->cpu_mask, &cpu);
 	if (!cpu.known) {
 		cli_error("PENSTOCK_CPU '%s': this processor has %s; set one "
 			  "of these, or nothing",
