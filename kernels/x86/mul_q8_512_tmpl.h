@@ -24,6 +24,9 @@ enum {
 	AHEAD_BYTES = 8192, /* of weights: while memory answers */
 	BLOCK_STRIPS = 4, /* a block and its sums fit in 48 KB of L1 */
 	GROUP_CHUNKS = PST_K_SUPER / 64,
+	TILE_ROWS = 4, /* of one token */
+	TILE_AHEAD_BYTES = 3072, /* asked for, of each row of a tile */
+	SHORT_ROW_BYTES = 512, /* rows below are read one after the other */
 	TILE_VECTORS = 16, /* of weights that are held in registers */
 	STRIP_VECTORS = 8, /* of a strip's 256 columns, at most */
 	MAX_STRIPS = TILE_VECTORS / GROUP_CHUNKS
@@ -244,8 +247,8 @@ PST_K_INLINE __m512 add_strip512(__m512 acc, __m512i sums, struct wscale512 w,
 			       _mm512_mul_ps(w.scale, x_d), acc);
 }
 
-/* The results of a strip's @nr rows. */
-PST_K_INLINE void store_strip512(float *y, __m512 acc, int nr,
+/* The results of a strip's rows, a second one's @apart of the first. */
+PST_K_INLINE void store_strip512(float *y, __m512 acc, size_t apart,
 				 const struct fmt512 *f)
 {
 	if (f->sub16)
@@ -255,8 +258,8 @@ PST_K_INLINE void store_strip512(float *y, __m512 acc, int nr,
 	acc = _mm512_add_ps(acc, _mm512_permute_ps(acc, 0x4e));
 	acc = _mm512_add_ps(acc, _mm512_permute_ps(acc, 0xb1));
 	y[0] = _mm512_cvtss_f32(acc);
-	if (!f->sub16 && nr > 1)
-		y[1] = _mm256_cvtss_f32(_mm512_extractf32x8_ps(acc, 1));
+	if (!f->sub16 && apart)
+		y[apart] = _mm256_cvtss_f32(_mm512_extractf32x8_ps(acc, 1));
 }
 
 /*
@@ -365,21 +368,26 @@ PST_K_INLINE void tile_group512(struct tile512 *t, uint32_t b, uint32_t nr,
 	}
 }
 
-/* Strips from row @r0 times the one token. */
-PST_K_INLINE void tile_q8_512(const struct pst_kmul *m, uint32_t r0, int strips,
+/* Strips of row @r0 and those each @apart of the one before, one token. */
+PST_K_INLINE void tile_q8_512(const struct pst_kmul *m, uint32_t r0,
+			      uint32_t apart, int strips,
 			      const struct fmt512 *f)
 {
-	const uint32_t rows = (uint32_t)strip_rows(f);
+	const int rows = strip_rows(f);
 	uint32_t nr_blocks = m->n / 32, b;
-	struct tile512 t = { .ahead_bytes =
-				     ahead_of(m, (uint32_t)strips * rows),
+	struct tile512 t = { .ahead_bytes = TILE_AHEAD_BYTES,
 			     .x = x_row(m, 0) };
 	float *y = m->y + r0;
 	int s;
 
+	if (m->row_bytes < SHORT_ROW_BYTES)
+		t.ahead_bytes = ahead_of(m, TILE_ROWS);
 #pragma GCC unroll 4
 	for (s = 0; s < strips; s++) {
-		strip_at(t.w[s], m, r0 + (uint32_t)s * rows);
+		uint32_t r = r0 + (uint32_t)(s * rows) * apart;
+
+		t.w[s][0] = pst_k_row(m, r);
+		t.w[s][1] = pst_k_row(m, r + apart);
 		t.acc[s] = _mm512_setzero_ps();
 	}
 	for (b = 0; b + 8 <= nr_blocks; b += 8)
@@ -387,12 +395,27 @@ PST_K_INLINE void tile_q8_512(const struct pst_kmul *m, uint32_t r0, int strips,
 	if (f->has_tail && b < nr_blocks)
 		tile_group512(&t, b, nr_blocks - b, strips, f);
 #pragma GCC unroll 4
-	for (s = 0; s < strips; s++) {
-		uint32_t r = (uint32_t)s * rows;
-
-		store_strip512(y + r, t.acc[s], r0 + r + 1 < m->nr_rows ? 2 : 1,
+	for (s = 0; s < strips; s++)
+		store_strip512(y + (size_t)(s * rows) * apart, t.acc[s], apart,
 			       f);
-	}
+}
+
+/*
+ * One token: each of four parts of the rows is read from its start to its end,
+ * which the processor's own prefetcher follows; rows side by side it does not,
+ * but short ones follow each other soon.
+ */
+PST_K_INLINE void tiles_q8_512(const struct pst_kmul *m, const struct fmt512 *f)
+{
+	const int strips = tile_strips(f);
+	uint32_t part = m->nr_rows / TILE_ROWS, i;
+	bool side = m->row_bytes < SHORT_ROW_BYTES;
+
+	for (i = 0; i < part; i++)
+		tile_q8_512(m, side ? i * TILE_ROWS : i, side ? 1 : part,
+			    strips, f);
+	for (i = part * TILE_ROWS; i < m->nr_rows; i++)
+		tile_q8_512(m, i, 0, 1, f);
 }
 
 /*
@@ -590,19 +613,10 @@ PST_K_INLINE void blocks_q8_512(const struct pst_kmul *m,
 
 PST_K_INLINE void mul_q8_512(const struct pst_kmul *m, const struct fmt512 *f)
 {
-	const int strips = tile_strips(f);
-	const uint32_t rows = (uint32_t)strip_rows(f);
-	const uint32_t tile = (uint32_t)strips * rows;
-	uint32_t r = 0;
-
-	if (m->nr_x != 1) {
+	if (m->nr_x == 1)
+		tiles_q8_512(m, f);
+	else
 		blocks_q8_512(m, f);
-		return;
-	}
-	for (; r + tile <= m->nr_rows; r += tile)
-		tile_q8_512(m, r, strips, f);
-	for (; r < m->nr_rows; r += rows)
-		tile_q8_512(m, r, 1, f);
 }
 
 /* The product of a row of pst_ktypes.h. */
