@@ -423,16 +423,19 @@ static bool attn_look(struct attn_job *j)
 
 PST_K_INLINE void attend(const struct pst_kattn *a, attn_row_fn row)
 {
-	struct attn_job j = { .a = a, .state = a->scratch };
+	struct attn_state *states = a->scratch;
+	struct attn_job j = { .a = a,
+			      .state = a->carry ? a->carry : a->scratch };
 	uint32_t from = UINT32_MAX, to = 0, i, c;
 
-	j.keys = (float *)(void *)(j.state + a->nr);
+	j.keys = (float *)(void *)(states + a->nr);
 	j.values = j.keys + (size_t)a->hd_k * TILE;
 	for (i = 0; i < a->nr; i++) {
 		from = least(from, a->query[i].from);
 		to = most(to, a->query[i].to);
 	}
-	attn_begin(&j);
+	if (!a->goes_on)
+		attn_begin(&j);
 	for (j.at = from / TILE * TILE; j.at < to; j.at += TILE) {
 		if (!attn_look(&j))
 			continue;
@@ -448,7 +451,8 @@ PST_K_INLINE void attend(const struct pst_kattn *a, attn_row_fn row)
 			else
 				blend_all(&j, c, row);
 	}
-	attn_end(&j);
+	if (!a->unfinished)
+		attn_end(&j);
 }
 
 #endif

@@ -177,6 +177,15 @@ struct pst_kattn_query {
  * @hd_k: length of a key
  * @hd_v: length of a value
  * @scratch: pst_kattn_scratch_bytes(), 64-byte aligned
+ * @carry: [nr][PST_K_ATTN_QUERY_BYTES], 64-byte aligned: what a query takes from
+ *	one call to the next where its positions come in several calls, in order;
+ *	NULL where they all come in this one
+ * @goes_on: a call with the same queries, @carry and outputs was before
+ * @unfinished: another follows; until then the outputs are sums
+ *
+ * With @carry a query may have no position in a call: @from is not below @to.
+ * Calls that meet at multiples of PST_K_ATTN_TILE give the bits of one call; the
+ * portable kernels round the sums in between.
  *
  * Faster the more queries share keys.  The result of a query depends on it and
  * on its positions, their numbers included: not on the other queries, nor on
@@ -193,6 +202,9 @@ struct pst_kattn {
 	uint32_t hd_k;
 	uint32_t hd_v;
 	void *scratch;
+	void *carry;
+	bool goes_on;
+	bool unfinished;
 };
 
 /** pst_kattn_scratch_bytes() - for calls of at most @nr queries */

@@ -39,18 +39,43 @@ static double score(const struct pst_kattn *a, const struct pst_kattn_query *q,
 	return sum * (double)q->scale;
 }
 
-static void attend_one(const struct pst_kattn *a,
-		       const struct pst_kattn_query *q, load_fn load)
+/* A query after some of its positions; its output is not divided yet. */
+struct way {
+	double max; /* of the scores */
+	double total; /* of e^(score - max) */
+};
+
+static struct way begin(const struct pst_kattn *a, uint32_t i)
 {
-	double *acc = a->scratch, total = 0;
-	double max = q->sink ? (double)*q->sink : -INFINITY;
+	const struct pst_kattn_query *q = &a->query[i];
+	const uint8_t *carry = a->carry;
+	struct way w = { .max = -INFINITY };
+
+	if (a->goes_on) {
+		memcpy(&w, carry + i * (size_t)PST_K_ATTN_QUERY_BYTES,
+		       sizeof(w));
+		return w;
+	}
+	memset(q->out, 0, a->hd_v * sizeof(*q->out));
+	if (q->sink)
+		w = (struct way){ .max = (double)*q->sink, .total = 1 };
+	return w;
+}
+
+static void attend_one(const struct pst_kattn *a, uint32_t query, load_fn load)
+{
+	const struct pst_kattn_query *q = &a->query[query];
+	struct way w = begin(a, query);
+	double *acc = a->scratch, max = w.max, total = w.total, fix = 1;
 	uint32_t s, i;
 
 	for (s = q->from; s < q->to; s++)
 		max = fmax(max, score(a, q, s, load));
-	if (q->sink)
-		total = exp((double)*q->sink - max);
-	memset(acc, 0, a->hd_v * sizeof(*acc));
+	if (max > w.max)
+		fix = exp(w.max - max);
+	total *= fix;
+	for (i = 0; i < a->hd_v; i++)
+		acc[i] = fix * (double)q->out[i];
 	for (s = q->from; s < q->to; s++) {
 		const uint8_t *v = a->v;
 		double e = exp(score(a, q, s, load) - max);
@@ -61,7 +86,12 @@ static void attend_one(const struct pst_kattn *a,
 			acc[i] += e * (double)load(v, i);
 	}
 	for (i = 0; i < a->hd_v; i++)
-		q->out[i] = (float)(acc[i] / total);
+		q->out[i] = (float)(a->unfinished ? acc[i] : acc[i] / total);
+	w = (struct way){ .max = max, .total = total };
+	if (a->unfinished)
+		memcpy((uint8_t *)a->carry +
+			       query * (size_t)PST_K_ATTN_QUERY_BYTES,
+		       &w, sizeof(w));
 }
 
 static void attend(const struct pst_kattn *a, load_fn load)
@@ -69,7 +99,7 @@ static void attend(const struct pst_kattn *a, load_fn load)
 	uint32_t i;
 
 	for (i = 0; i < a->nr; i++)
-		attend_one(a, &a->query[i], load);
+		attend_one(a, i, load);
 }
 
 static void pst_k_attn_f32_c(const struct pst_kattn *a)

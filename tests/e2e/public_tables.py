@@ -565,8 +565,10 @@ MODELS = (
 
 def main():
     tables = {m[0]: m[1] for m in MODELS}
-    # No size of it is known from elsewhere.
+    # No size of these is known from elsewhere.
     tables["Gemma-4-E2B"] = gemma4_e2b()
+    tables["DeepSeek-V2-Lite-4-blocks"] = deepseek(
+        4, 2048, 16, 102400, 0, 1, 10944, (64, 6, 1408, 2))
     if len(sys.argv) != 3:
         sys.exit(__doc__)
     if sys.argv[1] not in tables:

@@ -14,6 +14,8 @@ import pst_e2e as e2e
 SEED = int(os.environ.get("PENSTOCK_SEED", "20261120"))
 MODELS = ("llama-mixtral", "olmoe", "qwen3moe-split", "q-qwen3moe-Q4_K",
           "q-qwen3moe-Q8_0")
+MLA = ("deepseek2", "deepseek32", "glm-dsa", "kimi-linear", "kimi-k3")
+DECOMPRESSED = ("--mla", "decompressed")
 Q16 = ("--activations", "q16")
 POLICIES = ("default", "adaptive", "cycle", "lru", "lfu", "s3fifo")
 ARCHS = ("deepseek2", "deepseek32", "deepseek4", "glm-dsa",
@@ -85,6 +87,17 @@ def short_list(case, rng):
     yield ["--io", "mmap"]
 
 
+def same_chunks(case, rng):
+    """Where the bits depend on how a prompt is cut into chunks."""
+    low = "%dexperts" % caches(case)[0]
+    fault = "seed=%d,short=0.3,eagain=0.2,shuffle=1,delay_us=50" % (
+        rng.randrange(1 << 30))
+    yield ["--expert-cache", low]
+    yield ["--expert-cache", low, "--io", "pread", "--threads", "1"]
+    yield ["--expert-cache", low, "--threads", "3", "--io-fault", fault]
+    yield ["--io", "mmap"]
+
+
 def demo_model():
     """The demo's model, when `make demo` has made it."""
     cache = os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")
@@ -151,6 +164,9 @@ def main():
             if name.startswith("q-"):
                 compare(tap, "golden " + name, folder, case, rng, short_list,
                         Q16)
+            if case["arch"] in MLA:
+                compare(tap, "golden " + name, folder, case, rng, same_chunks,
+                        DECOMPRESSED)
     demo = demo_model()
     if demo:
         compare_demo(tap, demo)

@@ -295,6 +295,13 @@ class Plan(Base):
                    for how in ('q8', 'q16'))
         self.assertGreater(q16, q8)
 
+    def test_only_latent_attention_can_be_decompressed(self):
+        for verb in ('plan', 'bench'):
+            done = e2e.run(verb, MOE, '--mla', 'decompressed')
+            self.assertEqual(done.returncode, 2)
+            self.assertIn(b'has no latent attention', done.stderr)
+        self.plan(MOE, '--mla', 'absorbed')
+
     def test_rows_that_are_no_multiple_of_a_block_cannot_be_q8_0(self):
         narrow = os.path.join(BAD, '000-valid-control.gguf')
         self.plan(narrow, '--kv-type', 'f16')

@@ -33,6 +33,7 @@ FAMILIES = ("deepseek2", "deepseek32", "deepseek4", "glm-dsa",
             "granitemoe", "ernie4_5-moe", "hunyuan-moe", "dots1", "bailingmoe2", "llama4",
             "phi3", "gemma3", "gemma4", "bert", "qwen3next",
             "qwen35moe", "kimi-linear", "kimi-k3")
+MLA = ("deepseek2", "deepseek32", "glm-dsa", "kimi-linear", "kimi-k3")
 FLOATS = {"F32", "F16", "BF16"}
 # Types that must be computed; a case with others may be refused instead.
 TYPES = FLOATS | {"Q4_0", "Q4_1", "Q5_0", "Q5_1", "Q8_0", "Q2_K", "Q3_K",
@@ -183,6 +184,8 @@ def check_case(tap, name, folder, case, exact=None):
             tap.check(err <= limit, what,
                       "NMSE %.3g, at most %.3g" % (err, limit))
             print("# NMSE %.3g of %.3g" % (err, limit))
+            check_mla(tap, what, case, (
+                model, tokens, "--cpu", cpu, "--kv-type", kv), ref, limit)
             check_q16(tap, what, case, (
                 model, tokens, "--cpu", cpu, "--kv-type", kv), ref)
     # Other experts would be chosen now and then.
@@ -191,6 +194,15 @@ def check_case(tap, name, folder, case, exact=None):
                                           "q8_0")))
         tap.check(err <= Q8_0_NMSE, name + ", --kv-type q8_0",
                   "NMSE %.3g, at most %.3g" % (err, Q8_0_NMSE))
+
+
+def check_mla(tap, what, case, args, ref, limit):
+    """Latent attention in its other form; golden cases are too short for it to
+    pay with quantised weights."""
+    if case["arch"] in MLA and set(case["weight_types"]) <= FLOATS:
+        err = nmse(ref, floats(e2e.logits(*args, "--mla", "decompressed")))
+        tap.check(err <= limit, what + ", --mla decompressed",
+                  "NMSE %.3g, at most %.3g" % (err, limit))
 
 
 def check_q16(tap, what, case, args, ref):

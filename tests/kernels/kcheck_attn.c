@@ -227,6 +227,63 @@ static void check_alone(const struct setup *s, const struct pst_kernels *k,
 	}
 }
 
+/* The positions below @end that no call before had. */
+static void attend_part(const struct setup *s, const struct pst_kernels *k,
+			uint8_t *carry, uint32_t from, uint32_t end)
+{
+	struct pst_kattn_query part[MAX_QUERIES];
+	struct pst_kattn a = s->a;
+	uint32_t i;
+
+	for (i = 0; i < s->h->nr; i++) {
+		part[i] = s->query[i];
+		if (part[i].from < from)
+			part[i].from = from;
+		if (part[i].to > end)
+			part[i].to = end;
+	}
+	a.query = part;
+	a.carry = carry;
+	a.first = from;
+	a.k = (uint8_t *)s->k.p + (from - s->h->first) * a.k_stride_bytes;
+	a.v = (uint8_t *)s->v.p + (from - s->h->first) * a.v_stride_bytes;
+	a.goes_on = from > s->h->first;
+	a.unfinished = end < s->h->first + s->h->nr_kv;
+	attend(s, &a, k);
+}
+
+/* In several calls, each over some tiles; the reference rounds in between. */
+static void check_parts(const struct setup *s, const struct pst_kernels *k,
+			const float *want)
+{
+	const struct shape *h = s->h;
+	uint32_t at = h->first, end = h->first + h->nr_kv, to;
+	size_t n = (size_t)h->nr * h->hd_v, i;
+	struct gbuf carry;
+
+	gbuf_get(&carry, (size_t)h->nr * PST_K_ATTN_QUERY_BYTES, 64, GBUF_END);
+	memset(carry.p, 0xff, carry.bytes);
+	memset(s->out.p, 0xff, s->out.bytes);
+	for (; at < end; at = to) {
+		to = (at / PST_K_ATTN_TILE + 1 + rnd_below(2)) *
+		     PST_K_ATTN_TILE;
+		if (to > end)
+			to = end;
+		attend_part(s, k, carry.p, at, to);
+	}
+	for (i = 0; i < n; i++) {
+		double err =
+			fabs((double)((float *)s->out.p)[i] - (double)want[i]);
+
+		if (!(err <= (strcmp(k->name, "c") ? 0 : out_bound(h))))
+			fail_msg("%s %s hd %u/%u: in parts, value %zu of query "
+				 "%zu is %g off",
+				 k->name, s->kind->name, h->hd_k, h->hd_v,
+				 i % h->hd_v, i / h->hd_v, err);
+	}
+	gbuf_put(&carry);
+}
+
 static void check_shape(const struct shape *h, const struct kind *kind,
 			enum gbuf_side side)
 {
@@ -253,6 +310,7 @@ static void check_shape(const struct shape *h, const struct kind *kind,
 					 i / h->hd_v, (double)got[i],
 					 (double)want[i]);
 		check_alone(&s, &tables[m], m ? got : want);
+		check_parts(&s, &tables[m], m ? got : want);
 	}
 	setup_put(&s);
 	free(want);

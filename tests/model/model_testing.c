@@ -57,6 +57,7 @@ void mbed_open(struct mbed *b, const struct mbed_args *args)
 				    .n_batch = args->n_batch,
 				    .n_ctx = args->n_ctx,
 				    .activations = args->activations,
+				    .mla = args->mla,
 				    .huge = PST_MEM_SMALL,
 				    .node = -1,
 				    .nr_rows = args->nr_rows };

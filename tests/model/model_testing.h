@@ -28,6 +28,7 @@
  * @tables: all tables stay on the drive, whatever their size
  * @nr_rows: of these, rows at hand at least; 0 for the default
  * @activations: what products with quantised weights read
+ * @mla: form of latent attention
  */
 struct mbed_args {
 	const char *path;
@@ -43,6 +44,7 @@ struct mbed_args {
 	bool tables;
 	uint32_t nr_rows;
 	enum pst_activations activations;
+	enum pst_mla_form mla;
 };
 
 /* All that a forward pass needs. */

@@ -109,6 +109,11 @@ static const struct cli_choice kv_choices[] = { { "f32", PST_ENGINE_KV_F32 },
 static const struct cli_choice act_choices[] = { { "q8", PST_ENGINE_ACT_Q8 },
 						 { "q16", PST_ENGINE_ACT_Q16 },
 						 { NULL, 0 } };
+static const struct cli_choice mla_choices[] = {
+	{ "absorbed", PST_ENGINE_MLA_ABSORBED },
+	{ "decompressed", PST_ENGINE_MLA_DECOMPRESSED },
+	{ NULL, 0 }
+};
 static const struct cli_choice governor_choices[] = { { "auto", 0 },
 						      { "off", 1 },
 						      { NULL, 0 } };
@@ -179,6 +184,10 @@ static const struct opt options[] = {
 	{ "activations", 0, K_CHOICE, OPT_ENGINE, OFF(engine.activations),
 	  act_choices, "q8|q16",
 	  "rounding of what is multiplied by quantised weights; default q8" },
+	{ "mla", 0, K_CHOICE, OPT_ENGINE, OFF(engine.mla), mla_choices,
+	  "absorbed|decompressed",
+	  "latent attention in long prompts; decompressed is faster, its bits "
+	  "depend on --batch-size; default absorbed" },
 	{ "no-pin", 0, K_FLAG, OPT_ENGINE, OFF(engine.no_pin), NULL, NULL,
 	  "do not pin threads to cores" },
 	{ "cpu", 0, K_CHOICE, OPT_ENGINE, OFF(engine.cpu_mask), cli_cpu_levels,

@@ -166,8 +166,10 @@ static void text_report(FILE *f, const struct pst_report_result *r,
 		" decoded; %u of %u experts in memory\n",
 		r->prefill.t.tokens, r->decode.t.tokens, r->nr_slots,
 		r->nr_all);
-	fprintf(f, "arithmetic: %s kernels, activations %s\n",
-		pst_engine_kernels_name(e), pst_engine_activations_name(e));
+	fprintf(f,
+		"arithmetic: %s kernels, activations %s, latent attention %s\n",
+		pst_engine_kernels_name(e), pst_engine_activations_name(e),
+		pst_engine_mla_name(e));
 	text_times(f, r);
 	if (r->nr_all) {
 		text_bytes(f, r);
@@ -274,14 +276,14 @@ static void json_report(FILE *f, const struct pst_report_result *r,
 	cli_json_string(f, r->policy, strlen(r->policy));
 	fprintf(f,
 		",\"io\":\"%s\",\"kernels\":\"%s\","
-		"\"activations\":\"%s\",\"threads\":%u,"
+		"\"activations\":\"%s\",\"mla\":\"%s\",\"threads\":%u,"
 		"\"slots\":%u,\"experts\":%u,\"nr_layers\":%u,"
 		"\"experts_per_layer\":%u,\"experts_per_token\":%u,"
 		"\"routing_tokens\":%u",
 		pst_engine_io_name(e), pst_engine_kernels_name(e),
-		pst_engine_activations_name(e), pst_engine_plan(e)->threads,
-		r->nr_slots, r->nr_all, r->nr_layers, r->nr_experts, r->nr_used,
-		r->routing_tokens);
+		pst_engine_activations_name(e), pst_engine_mla_name(e),
+		pst_engine_plan(e)->threads, r->nr_slots, r->nr_all,
+		r->nr_layers, r->nr_experts, r->nr_used, r->routing_tokens);
 	json_phase(f, "prefill", &r->prefill);
 	json_phase(f, "decode", &r->decode);
 	json_rates(f, r);

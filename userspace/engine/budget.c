@@ -143,6 +143,7 @@ static uint64_t scratch_of(const struct pst_engine *e, uint32_t batch,
 				  .n_batch = batch,
 				  .n_ctx = ctx,
 				  .activations = pst_engine_activations(e),
+				  .mla = pst_engine_mla(e),
 				  .io = e->io };
 
 	return pst_align_up(pst_fwd_bytes(&a), pst_budget_page(e));
@@ -445,6 +446,8 @@ int pst_budget_plan(const struct pst_engine *e, struct pst_plan *out,
 
 	if (!rc)
 		rc = pst_kv_check(&e->model->hp, pst_engine_kv_type(e), diag);
+	if (!rc)
+		rc = pst_mla_check(e->model, pst_engine_mla(e), diag);
 	if (rc)
 		return rc;
 	plan_model(e, &p);

@@ -239,6 +239,12 @@ enum pst_activations pst_engine_activations(const struct pst_engine *e)
 							 : PST_ACT_Q8;
 }
 
+enum pst_mla_form pst_engine_mla(const struct pst_engine *e)
+{
+	return e->opts.mla == PST_ENGINE_MLA_DECOMPRESSED ? PST_MLA_DECOMPRESSED
+							  : PST_MLA_ABSORBED;
+}
+
 static int make_buffers(struct pst_engine *e, struct pst_diag *diag)
 {
 	struct pst_fwd_args args = {
@@ -248,6 +254,7 @@ static int make_buffers(struct pst_engine *e, struct pst_diag *diag)
 		.n_batch = e->plan.batch_size,
 		.n_ctx = e->plan.ctx_size,
 		.activations = pst_engine_activations(e),
+		.mla = pst_engine_mla(e),
 		.huge = pst_engine_huge_want(e->opts.huge),
 		.node = e->node,
 		.io = e->io,
@@ -488,6 +495,12 @@ const char *pst_engine_kernels_name(const struct pst_engine *e)
 const char *pst_engine_activations_name(const struct pst_engine *e)
 {
 	return pst_engine_activations(e) == PST_ACT_Q16 ? "q16" : "q8";
+}
+
+const char *pst_engine_mla_name(const struct pst_engine *e)
+{
+	return pst_engine_mla(e) == PST_MLA_DECOMPRESSED ? "decompressed"
+							 : "absorbed";
 }
 
 /* write_bytes of /proc/self/io: what this process caused to reach storage. */

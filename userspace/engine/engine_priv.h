@@ -74,6 +74,8 @@ enum pst_kv_type pst_engine_kv_type(const struct pst_engine *e);
 /** pst_engine_activations() - likewise */
 enum pst_activations pst_engine_activations(const struct pst_engine *e);
 
+enum pst_mla_form pst_engine_mla(const struct pst_engine *e);
+
 /** pst_engine_open_files() - gguf, vocabulary and model; no weights */
 int pst_engine_open_files(struct pst_engine *e, const char *path,
 			  struct pst_diag *diag);

@@ -128,6 +128,7 @@ static void take_args(struct pst_fwd *f, const struct pst_fwd_args *args)
 	f->n_batch = args->n_batch;
 	f->n_ctx = args->n_ctx;
 	f->activations = args->activations;
+	f->mla = args->mla;
 	f->n_workers = pst_pool_nr_workers(args->pool);
 	f->observer = args->observer;
 	f->rows.io = args->io;

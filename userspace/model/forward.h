@@ -222,11 +222,25 @@ enum pst_activations {
 	PST_ACT_Q16
 };
 
+/* Latent attention over the compressed rows as they are, or for chunks of a
+ * prompt over keys and values that are made of them.  The second gives other
+ * bits, which depend on how the prompt is cut into chunks.
+ */
+enum pst_mla_form {
+	PST_MLA_ABSORBED,
+	PST_MLA_DECOMPRESSED
+};
+
+/** pst_mla_check() - Return: 0; -EINVAL where the form means nothing */
+int pst_mla_check(const struct pst_model *m, enum pst_mla_form form,
+		  struct pst_diag *diag);
+
 /**
  * struct pst_fwd_args - what a forward pass works with; all must outlive it
  * @n_batch: tokens per pass at most, >= 1
  * @n_ctx: positions of the longest sequence
  * @activations: rounding of what is multiplied
+ * @mla: one that pst_mla_check() does not refuse
  * @node: NUMA node of the scratch memory, -1 for the kernel's choice
  * @io: with the model's files added in order; needed where the model has tables
  * @nr_rows: rows of a table that are at hand at least, 0 for the default (tests)
@@ -239,6 +253,7 @@ struct pst_fwd_args {
 	uint32_t n_batch;
 	uint32_t n_ctx;
 	enum pst_activations activations;
+	enum pst_mla_form mla;
 	enum pst_mem_want huge;
 	int node;
 	struct pst_io *io;

@@ -128,6 +128,7 @@ struct pst_fwd {
 	uint32_t n_used; /* experts of a token in the present layer */
 	uint32_t n_batch, n_ctx, n_workers;
 	enum pst_activations activations;
+	enum pst_mla_form mla;
 	struct pst_mem mem;
 
 	const struct pst_residual *residual;

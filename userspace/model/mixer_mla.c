@@ -93,6 +93,7 @@ static void lay_out(const struct pst_fwd *f, uint32_t layer, struct carve *c,
 	uint64_t n = f->n_batch, heads = f->m->hp.layer[layer].n_head;
 	uint64_t width = p->kv_rank + p->hd_rope;
 	uint64_t slice = PST_MIN(n, slice_of(p));
+	struct carve other;
 
 	pst_carve_act(f, c, &s->qa, n, p->q_rank);
 	s->q = pst_carve(c, n * heads * (p->hd_nope + p->hd_rope),
@@ -101,6 +102,7 @@ static void lay_out(const struct pst_fwd *f, uint32_t layer, struct carve *c,
 	pst_carve_act(f, c, &s->att, n, heads * p->hd_v);
 	s->gate = pst_carve(c, n * f->m->layers[layer].mla.gate.n_out,
 			    sizeof(float));
+	other = *c;
 	pst_carve_act(f, c, &s->nope, slice * heads, p->hd_nope);
 	s->query = pst_carve(c, slice * heads * width, sizeof(float));
 	pst_carve_act(f, c, &s->sum, slice * heads, p->kv_rank);
@@ -111,6 +113,9 @@ static void lay_out(const struct pst_fwd *f, uint32_t layer, struct carve *c,
 	if (p->index_top_k < f->n_ctx) /* else none is left out */
 		s->rows = pst_carve(c, slice * p->index_top_k * width,
 				    sizeof(float));
+	/* A slice and the decompressed form are never there together. */
+	pst_mla_unpack_work(f, layer, &other, &s->unpack);
+	c->at = PST_MAX(c->at, other.at);
 	if (p->index_top_k)
 		pst_mla_index_work(f, c, &s->index);
 }
@@ -131,7 +136,7 @@ void pst_mla_store(const struct mla_job *j, uint32_t stream, uint32_t pos,
 		   pst_kv_at(j->kv, j->layer, stream, 0, pos), src, n);
 }
 
-static void rotate(const struct mla_job *j, float *x, uint32_t t)
+void pst_mla_rotate(const struct mla_job *j, float *x, uint32_t t)
 {
 	if (j->f->m->hp.layer[j->layer].rope == PST_ROPE_NONE)
 		return;
@@ -150,7 +155,7 @@ static void compress_chunk(void *ctx, uint32_t t, uint32_t worker)
 
 	(void)worker;
 	j->f->k->rms_norm(c, c, j->w->kv_norm, p->kv_rank, eps);
-	rotate(j, c + p->kv_rank, t);
+	pst_mla_rotate(j, c + p->kv_rank, t);
 	pst_mla_store(j, PST_KV_K, j->pos0 + t, c, width);
 	if (!p->q_rank)
 		return;
@@ -199,10 +204,15 @@ static float *query_of(const struct mla_job *j, uint32_t i, uint32_t head)
 	       ((size_t)i * j->n_head + head) * (j->p->kv_rank + j->p->hd_rope);
 }
 
+float *pst_mla_query(const struct mla_job *j, uint32_t t, uint32_t head)
+{
+	return j->s.q +
+	       ((size_t)t * j->n_head + head) * (j->p->hd_nope + j->p->hd_rope);
+}
+
 static const float *head_of(const struct mla_job *j, uint32_t i, uint32_t head)
 {
-	return j->s.q + ((size_t)(j->first + i) * j->n_head + head) *
-				(j->p->hd_nope + j->p->hd_rope);
+	return pst_mla_query(j, j->first + i, head);
 }
 
 static size_t row_bytes(const struct mla_job *j)
@@ -239,7 +249,7 @@ static void prepare_chunk(void *ctx, uint32_t i, uint32_t worker)
 		float *end = query_of(j, i, h) + p->kv_rank;
 
 		memcpy(end, q + p->hd_nope, p->hd_rope * sizeof(*q));
-		rotate(j, end, j->first + i);
+		pst_mla_rotate(j, end, j->first + i);
 		memcpy(j->s.nope.f32 + row * j->s.nope.stride, q,
 		       p->hd_nope * sizeof(*q));
 		if (q8)
@@ -266,9 +276,8 @@ static void mul_head(const struct mla_job *j, struct pst_weight w,
 	pst_mul_rows(j->f, &w, &rows, m, 0);
 }
 
-/* Rows @row.. of a weight as one of its own. */
-static struct pst_weight part_of(const struct pst_weight *w, uint64_t row,
-				 uint32_t n_out)
+struct pst_weight pst_mla_rows(const struct pst_weight *w, uint64_t row,
+			       uint32_t n_out)
 {
 	struct pst_weight part = *w;
 
@@ -282,7 +291,7 @@ static void absorb_rows(const struct mla_job *j, uint32_t head, float *row)
 {
 	const struct pst_mla_hp *p = j->p;
 	const struct pst_weight *all = &j->w->wkv_b;
-	struct pst_weight w = part_of(
+	struct pst_weight w = pst_mla_rows(
 		all, (uint64_t)head * (p->hd_nope + p->hd_v), p->hd_nope);
 	float scale = w.scale ? *w.scale : 1.0f;
 	uint32_t nr = slice_len(j);
@@ -314,8 +323,8 @@ static void absorb_chunk(void *ctx, uint32_t head, uint32_t worker)
 		absorb_rows(j, head, scratch);
 	else
 		mul_head(j,
-			 part_of(&j->w->wk_b, (uint64_t)head * p->kv_rank,
-				 p->kv_rank),
+			 pst_mla_rows(&j->w->wk_b, (uint64_t)head * p->kv_rank,
+				      p->kv_rank),
 			 &j->s.nope, head, &m);
 }
 
@@ -334,13 +343,12 @@ static void unpack_chunk(void *ctx, uint32_t head, uint32_t worker)
 	if (j->w->wkv_b.data)
 		row = (uint64_t)head * (p->hd_nope + p->hd_v) + p->hd_nope;
 	mul_head(j,
-		 part_of(j->w->wkv_b.data ? &j->w->wkv_b : &j->w->wv_b, row,
-			 p->hd_v),
+		 pst_mla_rows(j->w->wkv_b.data ? &j->w->wkv_b : &j->w->wv_b,
+			      row, p->hd_v),
 		 &j->s.sum, head, &m);
 }
 
-/* What the queries of a position are multiplied by. */
-static float scale_at(const struct mla_job *j, uint32_t pos)
+float pst_mla_scale(const struct mla_job *j, uint32_t pos)
 {
 	float scale = j->f->m->hp.attn_scale;
 
@@ -377,7 +385,7 @@ static struct pst_kattn_query absorbed(const struct mla_job *j, uint32_t i)
 	return (struct pst_kattn_query){
 		.q = query_of(j, t, i % j->n_head),
 		.out = j->s.sum.f32 + i * j->s.sum.stride,
-		.scale = scale_at(j, pos),
+		.scale = pst_mla_scale(j, pos),
 		.to = pst_mla_is_sparse(j->p, pos) ? j->p->index_top_k
 						   : pos + 1,
 	};
@@ -453,7 +461,8 @@ static void run(struct pst_fwd *f, const struct pst_fwd_pass *pass,
 	project(&j);
 	if (j.p->index_top_k && !j.p->index_reused[layer])
 		pst_mla_index_run(&j);
-	for (; j.first < j.n; j.first += slice_of(j.p))
+	for (j.first = pst_mla_unpack_run(&j); j.first < j.n;
+	     j.first += slice_of(j.p))
 		run_slice(&j);
 	if (j.w->gate.n_out)
 		pst_pool_run(f->pool, gate_chunk, &j, j.n);

@@ -78,6 +78,12 @@ enum pst_engine_act {
 	PST_ENGINE_ACT_Q16 /* and what that leaves to 8 bits more */
 };
 
+/* Latent attention in chunks of a prompt. */
+enum pst_engine_mla {
+	PST_ENGINE_MLA_ABSORBED, /* as in decode, bit for bit */
+	PST_ENGINE_MLA_DECOMPRESSED /* where that is less work */
+};
+
 /* Reading experts before they are wanted. */
 enum pst_prefetch {
 	PST_PREFETCH_AUTO, /* the next block's, while that makes it faster */
@@ -125,6 +131,8 @@ enum pst_numa {
  * @kv_type: how keys and values are kept: with less memory than the default,
  *	and a rounding that it does not have
  * @activations: how finely activations are rounded; finer costs products
+ * @mla: form of latent attention; decompressed, the bits depend on how a prompt
+ *	is cut into chunks
  * @huge: page kind of trunk, KV and slots
  * @pool: where the slots' memory comes from; what is not there is an error
  * @pool_name: of a pool of the kernel module that outlives this process, for
@@ -166,6 +174,7 @@ struct pst_engine_opts {
 	bool no_pin;
 	enum pst_engine_kv kv_type;
 	enum pst_engine_act activations;
+	enum pst_engine_mla mla;
 	enum pst_engine_huge huge;
 	enum pst_engine_pool pool;
 	const char *pool_name;
@@ -433,6 +442,9 @@ const char *pst_engine_kernels_name(const struct pst_engine *e);
 
 /** pst_engine_activations_name() - "q8" or "q16" */
 const char *pst_engine_activations_name(const struct pst_engine *e);
+
+/** pst_engine_mla_name() - "absorbed" or "decompressed" */
+const char *pst_engine_mla_name(const struct pst_engine *e);
 
 /**
  * pst_session_create() - a sequence of tokens with its keys and values
