@@ -184,6 +184,52 @@ def test_smollm3(tap):
     matters(tap, "smollm3: a block that does not rotate", want, model, case)
 
 
+class Ernie(ref.Model):
+    """Pairs of neighbours, and nothing else."""
+    halves = False
+
+
+def test_ernie(tap):
+    source, tokens = load("llama")
+    case = Case(source, tokens, "ernie4_5")
+    model = Ernie(case.weights(), **geometry(source))
+    want = check(tap, "ernie4_5", case, model)
+    model.halves = True
+    matters(tap, "ernie4_5: which numbers make a pair", want, model, case)
+
+
+class Hunyuan(ref.Model):
+    """Heads of q and k are normed after the rotation."""
+    late = True
+
+    def project(self, x, layer, which, heads):
+        self.named = "blk.%d.attn_%s_norm" % (layer, which)
+        y = super().project(x, layer, which, heads)
+        return y if self.late or which == "v" else self.norm(y, self.named)
+
+    def rope(self, x):
+        y = super().rope(x)
+        return self.norm(y, self.named) if self.late else y
+
+
+def test_hunyuan(tap):
+    source, tokens = load("llama")
+    case = Case(source, tokens, "hunyuan-dense")
+    g = geometry(source)
+    hd = source.find("blk.0.attn_q.weight").dims[1] // g["heads"]
+    for i in range(g["layers"]):
+        for which in "qk":
+            case.add("blk.%d.attn_%s_norm.weight" % (i, which), hd, 0.5, 1.0)
+    model = Hunyuan(case.weights(), **g)
+    want = check(tap, "hunyuan-dense", case, model)
+    model.late = False
+    matters(tap, "hunyuan-dense: norms behind the rotation", want, model, case)
+    case.tensors = {}
+    p = case.refusal()
+    tap.check(p.returncode == 65 and b"attn_q_norm" in p.stderr,
+              "hunyuan-dense without norms is refused by name", p.stderr)
+
+
 class Llama4(ref.Model):
     """Three of four blocks see their own run of positions and rotate, the
     fourth sees all and heats q.  One expert, weighed before it is computed, and
@@ -592,6 +638,8 @@ def main():
     test_qwen2(tap)
     test_mistral3(tap)
     test_smollm3(tap)
+    test_ernie(tap)
+    test_hunyuan(tap)
     test_llama4(tap)
     test_phimoe(tap)
     test_minimax_m3(tap)

@@ -28,6 +28,8 @@ static const struct pst_arch *const archs[] = {
 	&pst_arch_granitemoe,
 	&pst_arch_ernie45_moe,
 	&pst_arch_hunyuan_moe,
+	&pst_arch_ernie45,
+	&pst_arch_hunyuan_dense,
 	&pst_arch_dots1,
 	&pst_arch_bailingmoe2,
 	&pst_arch_llama4,

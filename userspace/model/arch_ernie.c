@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT
 /*
- * ERNIE 4.5 with experts: chosen by softmax and bias, a shared one is added,
- * the first blocks are dense.
+ * ERNIE 4.5: dense, Llama's blocks; with experts, these are chosen by softmax
+ * and bias, a shared one is added, and the first blocks are dense.
  */
 #include "arch_rows.h"
 
@@ -19,4 +19,9 @@ const struct pst_arch pst_arch_ernie45_moe = {
 	.norm_topk = true,
 	.shared_expert = true,
 	.keys = read_keys,
+};
+
+const struct pst_arch pst_arch_ernie45 = {
+	.name = "ernie4_5",
+	.rope = PST_ROPE_NORM,
 };

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT
 /*
- * Hunyuan-A13B: q and k are normed after the rotation; a shared expert is added
- * to those that the softmax chooses.
+ * Hunyuan: q and k are normed after the rotation; with experts, as in
+ * Hunyuan-A13B, a shared one is added to those that the softmax chooses.
  */
 #include "arch_rows.h"
 
@@ -14,4 +14,11 @@ const struct pst_arch pst_arch_hunyuan_moe = {
 	.ff_is_expert = true,
 	.norm_topk = true,
 	.shared_expert = true,
+};
+
+const struct pst_arch pst_arch_hunyuan_dense = {
+	.name = "hunyuan-dense",
+	.rope = PST_ROPE_NEOX,
+	.qk_norm = PST_QK_NORM_HEAD,
+	.qk_norm_late = true,
 };

@@ -37,6 +37,8 @@ extern const struct pst_arch pst_arch_granite;
 extern const struct pst_arch pst_arch_granitemoe;
 extern const struct pst_arch pst_arch_ernie45_moe;
 extern const struct pst_arch pst_arch_hunyuan_moe;
+extern const struct pst_arch pst_arch_ernie45;
+extern const struct pst_arch pst_arch_hunyuan_dense;
 extern const struct pst_arch pst_arch_dots1;
 extern const struct pst_arch pst_arch_bailingmoe2;
 extern const struct pst_arch pst_arch_llama4;
