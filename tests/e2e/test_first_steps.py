@@ -3,9 +3,11 @@
 """What somebody does wrong who uses the program for the first time, and what it
 answers: the object, the cause, the number and the next step, in one line, with
 the right exit status."""
+import json
 import os
 import re
 import resource
+import signal
 import subprocess
 import sys
 import tempfile
@@ -182,6 +184,41 @@ class Outputs(FirstSteps):
         self.assertEqual(p.returncode, 0)
         with open(trace, 'rb') as f:
             self.assertNotIn(b'penstock: ', f.read())
+
+
+class Signals(FirstSteps):
+    # Every token reads, and every read takes its time: never done by itself.
+    SLOW = ('--expert-cache', '4experts', '--io-fault', 'delay_us=20000',
+            '--temp', '0', '-c', '4096')
+
+    def interrupted(self, *args):
+        """SIGINT once some of the reply is out; (status, stdout, stderr)."""
+        p = subprocess.Popen(
+            [e2e.PROGRAM, *args, *self.SLOW], stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL))
+        first = os.read(p.stdout.fileno(), 1)
+        p.send_signal(signal.SIGINT)
+        out, err = p.communicate(timeout=200)
+        return p.returncode, first + out, err.decode()
+
+    def test_an_interrupted_reply_keeps_its_figures_and_its_report(self):
+        report = self.path('report.json')
+        status, out, err = self.interrupted('run', MODEL, 'hi', '--report=json',
+                                            '--report-file', report)
+        self.assertEqual(status, 130, err)
+        self.assertRegex(err, r'-- prompt \d+ tok .* reply \d+ tok ')
+        self.assertTrue(out.endswith(b'\n'))
+        with open(report, encoding='utf-8') as f:
+            self.assertIn('penstock.', json.load(f)['schema'])
+
+    def test_an_interrupted_recording_is_kept(self):
+        trace = self.path('trace.csv')
+        status, _, err = self.interrupted('trace', 'record', MODEL, 'hi', '-o',
+                                          trace)
+        self.assertEqual(status, 130, err)
+        p = e2e.run('trace', 'replay', trace)
+        self.assertEqual(p.returncode, 0, p.stderr)
 
 
 if __name__ == '__main__':

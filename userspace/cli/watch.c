@@ -298,10 +298,21 @@ int cli_watch_finish(struct cli_watch *w, const struct pst_engine *e, int rc)
 	struct pst_report_result r;
 	int err;
 
-	if (!w->report || rc)
+	/* Of a run that was stopped in its prompt there is nothing to say. */
+	if (!w->report || (rc && (rc != cli_stop_code() || !w->decode)))
 		return rc;
 	err = pst_report_finish(w->report, &w->env, &r);
-	return err ? cli_fail(err, NULL) : print_report(w, e, &r);
+	err = err ? cli_fail(err, NULL) : print_report(w, e, &r);
+	return err ? err : rc;
+}
+
+/* A run that was asked to stop ended in order: what it recorded is true. */
+static int close_recording(struct cli_watch *w, int rc)
+{
+	bool stopped = rc && rc == cli_stop_code();
+	int err = cli_out_close(&w->out, stopped ? 0 : rc);
+
+	return stopped && !err ? rc : err;
 }
 
 int cli_watch_close(struct cli_watch *w, int rc)
@@ -314,7 +325,7 @@ int cli_watch_close(struct cli_watch *w, int rc)
 		rc = EXIT_DATA;
 	}
 	if (w->recording)
-		rc = cli_out_close(&w->out, rc);
+		rc = close_recording(w, rc);
 	w->recording = false;
 	if (w->o) {
 		w->o->engine.observer = NULL;
