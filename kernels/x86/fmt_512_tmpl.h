@@ -9,13 +9,12 @@
 #include "scales_x86.h"
 
 /* Half-precision scales of blocks @bytes apart. */
-PST_K_INLINE struct wscale512 block_scales512(const uint8_t *p, uint32_t nr,
-					      uint32_t bytes)
+PST_K_INLINE struct wscale512 block_scales512(const uint8_t *p, uint32_t bytes)
 {
 	struct wscale512 s = { .min = _mm512_setzero_ps() };
 
 	s.scale = _mm512_zextps256_ps512(
-		_mm256_cvtph_ps(block_halves(p, nr, bytes)));
+		_mm256_cvtph_ps(block_halves(p, 8, bytes)));
 	return s;
 }
 
@@ -26,11 +25,7 @@ PST_K_INLINE __m512i nibbles512(const uint8_t *p0, const uint8_t *p1)
 		_mm256_castsi128_si256(_mm_loadu_si128((const __m128i *)p0));
 	__m512i v;
 
-	if (p1)
-		q = _mm256_inserti128_si256(
-			q, _mm_loadu_si128((const __m128i *)p1), 1);
-	else
-		q = _mm256_zextsi128_si256(_mm256_castsi256_si128(q));
+	q = _mm256_inserti128_si256(q, _mm_loadu_si128((const __m128i *)p1), 1);
 	v = _mm512_permutexvar_epi64(_mm512_set_epi64(3, 2, 3, 2, 1, 0, 1, 0),
 				     _mm512_castsi256_si512(q));
 	v = _mm512_mask_srli_epi16(v, 0xff00ff00, v, 4);

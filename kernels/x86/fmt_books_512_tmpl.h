@@ -319,28 +319,19 @@ PST_K_INLINE struct wscale512 book_scale512(struct book_scales b, bool sub16)
 	return s;
 }
 
-#define DEFINE_BOOK512(type, name, kind, by16)                             \
-	PST_K_INLINE struct wscale512 scales512_##name(const uint8_t *p,   \
-						       uint32_t nr)        \
-	{                                                                  \
-		(void)nr;                                                  \
-		return book_scale512(scales_##name(p), by16);              \
-	}                                                                  \
-                                                                           \
-	PST_K_INLINE __m512i codes512_##name(const uint8_t *p, uint32_t c, \
-					     uint32_t nr)                  \
-	{                                                                  \
-		(void)nr;                                                  \
-		return codes_##name(p, c);                                 \
-	}                                                                  \
-                                                                           \
-	static const struct fmt512 fmt_##name = {                          \
-		.bytes = PST_K_##type##_BYTES,                             \
-		.offset = BOOK_OFFSET,                                     \
-		.sub16 = by16,                                             \
-		.scales = scales512_##name,                                \
-		.codes = codes512_##name,                                  \
-		.dot = dot_u8,                                             \
+#define DEFINE_BOOK512(type, name, kind, by16)                           \
+	PST_K_INLINE struct wscale512 scales512_##name(const uint8_t *p) \
+	{                                                                \
+		return book_scale512(scales_##name(p), by16);            \
+	}                                                                \
+                                                                         \
+	static const struct fmt512 fmt_##name = {                        \
+		.bytes = PST_K_##type##_BYTES,                           \
+		.offset = BOOK_OFFSET,                                   \
+		.sub16 = by16,                                           \
+		.scales = scales512_##name,                              \
+		.codes = codes_##name,                                   \
+		.dot = dot_u8,                                           \
 	};
 
 #endif

@@ -33,15 +33,13 @@ PST_K_INLINE struct wscale512 lower512(__m256 scale)
 	return s;
 }
 
-PST_K_INLINE struct wscale512 scales_tq2_0(const uint8_t *p, uint32_t nr)
+PST_K_INLINE struct wscale512 scales_tq2_0(const uint8_t *p)
 {
-	(void)nr;
 	return lower512(_mm256_set1_ps(load_f16(p + 64)));
 }
 
-PST_K_INLINE __m512i codes_tq2_0(const uint8_t *p, uint32_t c, uint32_t nr)
+PST_K_INLINE __m512i codes_tq2_0(const uint8_t *p, uint32_t c)
 {
-	(void)nr;
 	return pairs512(p, c);
 }
 
@@ -53,13 +51,12 @@ static const struct fmt512 fmt_tq2_0 = {
 	.dot = dot_u8,
 };
 
-PST_K_INLINE struct wscale512 scales_tq1_0(const uint8_t *p, uint32_t nr)
+PST_K_INLINE struct wscale512 scales_tq1_0(const uint8_t *p)
 {
-	(void)nr;
 	return lower512(_mm256_set1_ps(load_f16(p + 52)));
 }
 
-PST_K_INLINE __m512i codes_tq1_0(const uint8_t *p, uint32_t c, uint32_t nr)
+PST_K_INLINE __m512i codes_tq1_0(const uint8_t *p, uint32_t c)
 {
 	const __m512i one = _mm512_set1_epi8(1);
 	__m512i v = _mm512_inserti64x4(
@@ -70,7 +67,6 @@ PST_K_INLINE __m512i codes_tq1_0(const uint8_t *p, uint32_t c, uint32_t nr)
 	__m512i odd = _mm512_mullo_epi16(_mm512_srli_epi16(v, 8),
 					 _mm512_srli_epi16(pow, 8));
 
-	(void)nr;
 	v = _mm512_mask_blend_epi8(0xaaaaaaaaaaaaaaaaULL, even,
 				   _mm512_slli_epi16(odd, 8));
 	even = _mm512_maskz_mov_epi8(
@@ -89,22 +85,21 @@ static const struct fmt512 fmt_tq1_0 = {
 	.dot = dot_u8,
 };
 
-PST_K_INLINE struct wscale512 scales_nvfp4(const uint8_t *p, uint32_t nr)
+PST_K_INLINE struct wscale512 scales_nvfp4(const uint8_t *p)
 {
-	__m256i h = nvfp4_halves(p, nr);
+	__m256i h = nvfp4_halves(p, 8);
 	struct wscale512 s = { .min = _mm512_setzero_ps() };
 
 	s.scale = _mm512_mul_ps(_mm512_cvtph_ps(h), _mm512_set1_ps(128));
 	return s;
 }
 
-PST_K_INLINE __m512i codes_nvfp4(const uint8_t *p, uint32_t c, uint32_t nr)
+PST_K_INLINE __m512i codes_nvfp4(const uint8_t *p, uint32_t c)
 {
 	const uint8_t *q = p + PST_K_NVFP4_BYTES * c + 4;
 	__m512i v =
 		_mm512_castsi256_si512(_mm256_loadu_si256((const __m256i *)q));
 
-	(void)nr;
 	v = _mm512_permutexvar_epi64(_mm512_set_epi64(3, 3, 2, 2, 1, 1, 0, 0),
 				     v);
 	v = _mm512_mask_srli_epi64(v, 0xaa, v, 4);
@@ -122,17 +117,16 @@ static const struct fmt512 fmt_nvfp4 = {
 	.dot = dot_u8,
 };
 
-PST_K_INLINE struct wscale512 scales_q1_0(const uint8_t *p, uint32_t nr)
+PST_K_INLINE struct wscale512 scales_q1_0(const uint8_t *p)
 {
-	return lower512(q1_0_scales(p, nr));
+	return lower512(q1_0_scales(p, 8));
 }
 
 /* 0 and 2 for -1 and 1 */
-PST_K_INLINE __m512i codes_q1_0(const uint8_t *p, uint32_t c, uint32_t nr)
+PST_K_INLINE __m512i codes_q1_0(const uint8_t *p, uint32_t c)
 {
 	const uint8_t *q = p + PST_K_Q1_0_BYTES * (c / 2) + 2 + 8 * (c % 2);
 
-	(void)nr;
 	return _mm512_maskz_mov_epi8(load_u64(q), _mm512_set1_epi8(2));
 }
 
@@ -145,16 +139,15 @@ static const struct fmt512 fmt_q1_0 = {
 	.dot = dot_u8,
 };
 
-PST_K_INLINE struct wscale512 scales_q2_0(const uint8_t *p, uint32_t nr)
+PST_K_INLINE struct wscale512 scales_q2_0(const uint8_t *p)
 {
-	return lower512(q2_0_scales(p, nr));
+	return lower512(q2_0_scales(p, 8));
 }
 
-PST_K_INLINE __m512i codes_q2_0(const uint8_t *p, uint32_t c, uint32_t nr)
+PST_K_INLINE __m512i codes_q2_0(const uint8_t *p, uint32_t c)
 {
 	const uint8_t *q = p + PST_K_Q2_0_BYTES * c + 2;
 
-	(void)nr;
 	return spread2_512(_mm_loadu_si128((const __m128i *)q));
 }
 

@@ -10,7 +10,7 @@
 #include "scales_x86.h"
 
 /* Eight scales and eight minima, see pst_k_unpack_k4(). */
-PST_K_INLINE struct wscale512 scales_q4_k(const uint8_t *p, uint32_t nr)
+PST_K_INLINE struct wscale512 scales_q4_k(const uint8_t *p)
 {
 	const uint32_t a = pst_k_load_u32(p + 4), b = pst_k_load_u32(p + 8);
 	const uint32_t c = pst_k_load_u32(p + 12);
@@ -25,19 +25,17 @@ PST_K_INLINE struct wscale512 scales_q4_k(const uint8_t *p, uint32_t nr)
 		_mm256_broadcastss_ps(_mm_movehdup_ps(d)), 1);
 	struct wscale512 s;
 
-	(void)nr;
 	v = _mm512_mul_ps(v, both);
 	s.scale = v;
 	s.min = _mm512_zextps256_ps512(_mm512_extractf32x8_ps(v, 1));
 	return s;
 }
 
-PST_K_INLINE __m512i codes_q4_k(const uint8_t *p, uint32_t c, uint32_t nr)
+PST_K_INLINE __m512i codes_q4_k(const uint8_t *p, uint32_t c)
 {
 	__m512i v = _mm512_broadcast_i64x4(
 		_mm256_loadu_si256((const __m256i *)(p + 16 + 32 * c)));
 
-	(void)nr;
 	v = _mm512_mask_srli_epi16(v, 0xffff0000, v, 4);
 	return _mm512_and_si512(v, _mm512_set1_epi8(15));
 }
@@ -50,26 +48,24 @@ static const struct fmt512 fmt_q4_k = {
 	.dot = dot_u8,
 };
 
-PST_K_INLINE struct wscale512 scales_q6_k(const uint8_t *p, uint32_t nr)
+PST_K_INLINE struct wscale512 scales_q6_k(const uint8_t *p)
 {
 	__m128i sc = _mm_loadu_si128((const __m128i *)(p + 192));
 	struct wscale512 s = { .min = _mm512_setzero_ps() };
 
-	(void)nr;
 	s.scale = _mm512_mul_ps(_mm512_cvtepi32_ps(_mm512_cvtepi8_epi32(sc)),
 				_mm512_set1_ps(load_f16(p + 208)));
 	return s;
 }
 
 /* Chunks 0 and 2 are the low nibbles of 64 bytes, 1 and 3 the high ones. */
-PST_K_INLINE __m512i codes_q6_k(const uint8_t *p, uint32_t c, uint32_t nr)
+PST_K_INLINE __m512i codes_q6_k(const uint8_t *p, uint32_t c)
 {
 	const uint8_t *qh = p + 128 + 32 * (c / 2);
 	__m512i low = _mm512_loadu_si512(p + 64 * (c / 2));
 	__m512i high =
 		_mm512_broadcast_i64x4(_mm256_loadu_si256((const __m256i *)qh));
 
-	(void)nr;
 	if (c % 2) {
 		low = _mm512_srli_epi16(low, 4);
 		high = _mm512_mask_srli_epi16(high, 0xffff0000, high, 2);
@@ -106,9 +102,9 @@ PST_K_INLINE __mmask64 high_bits512(const uint8_t *p, uint32_t c)
 		v, _mm512_inserti64x4(_mm512_castsi256_si512(bit), next, 1));
 }
 
-PST_K_INLINE __m512i codes_q5_k(const uint8_t *p, uint32_t c, uint32_t nr)
+PST_K_INLINE __m512i codes_q5_k(const uint8_t *p, uint32_t c)
 {
-	__m512i v = codes_q4_k(p + 32, c, nr);
+	__m512i v = codes_q4_k(p + 32, c);
 
 	return _mm512_mask_add_epi8(v, high_bits512(p + 16, c), v,
 				    _mm512_set1_epi8(16));
@@ -123,7 +119,7 @@ static const struct fmt512 fmt_q5_k = {
 	.dot = dot_u8,
 };
 
-PST_K_INLINE struct wscale512 scales_q2_k(const uint8_t *p, uint32_t nr)
+PST_K_INLINE struct wscale512 scales_q2_k(const uint8_t *p)
 {
 	const __m128i low = _mm_set1_epi8(15);
 	__m128i v = _mm_loadu_si128((const __m128i *)p);
@@ -131,7 +127,6 @@ PST_K_INLINE struct wscale512 scales_q2_k(const uint8_t *p, uint32_t nr)
 	__m128i mn = _mm_and_si128(_mm_srli_epi16(v, 4), low);
 	struct wscale512 s;
 
-	(void)nr;
 	s.scale = _mm512_mul_ps(_mm512_cvtepi32_ps(_mm512_cvtepu8_epi32(sc)),
 				_mm512_set1_ps(load_f16(p + 80)));
 	s.min = _mm512_mul_ps(_mm512_cvtepi32_ps(_mm512_cvtepu8_epi32(mn)),
@@ -139,9 +134,8 @@ PST_K_INLINE struct wscale512 scales_q2_k(const uint8_t *p, uint32_t nr)
 	return s;
 }
 
-PST_K_INLINE __m512i codes_q2_k(const uint8_t *p, uint32_t c, uint32_t nr)
+PST_K_INLINE __m512i codes_q2_k(const uint8_t *p, uint32_t c)
 {
-	(void)nr;
 	return pairs512(p + 16, c);
 }
 
@@ -154,22 +148,20 @@ static const struct fmt512 fmt_q2_k = {
 	.dot = dot_u8,
 };
 
-PST_K_INLINE struct wscale512 scales_q3_k(const uint8_t *p, uint32_t nr)
+PST_K_INLINE struct wscale512 scales_q3_k(const uint8_t *p)
 {
 	struct wscale512 s = { .min = _mm512_setzero_ps() };
 
-	(void)nr;
 	s.scale = _mm512_mul_ps(
 		_mm512_cvtepi32_ps(_mm512_cvtepi8_epi32(k3_scales(p + 96))),
 		_mm512_set1_ps(load_f16(p + 108)));
 	return s;
 }
 
-PST_K_INLINE __m512i codes_q3_k(const uint8_t *p, uint32_t c, uint32_t nr)
+PST_K_INLINE __m512i codes_q3_k(const uint8_t *p, uint32_t c)
 {
 	__m512i v = pairs512(p + 32, c);
 
-	(void)nr;
 	return _mm512_mask_add_epi8(v, high_bits512(p, c), v,
 				    _mm512_set1_epi8(4));
 }
@@ -183,22 +175,20 @@ static const struct fmt512 fmt_q3_k = {
 	.dot = dot_u8,
 };
 
-PST_K_INLINE struct wscale512 scales_iq4_xs(const uint8_t *p, uint32_t nr)
+PST_K_INLINE struct wscale512 scales_iq4_xs(const uint8_t *p)
 {
 	struct wscale512 s = { .min = _mm512_setzero_ps() };
 	__m256 d = _mm256_set1_ps(load_f16(p));
 
-	(void)nr;
 	d = _mm256_mul_ps(_mm256_cvtepi32_ps(iq4_xs_scales(p)), d);
 	s.scale = _mm512_zextps256_ps512(d);
 	return s;
 }
 
-PST_K_INLINE __m512i codes_iq4_xs(const uint8_t *p, uint32_t c, uint32_t nr)
+PST_K_INLINE __m512i codes_iq4_xs(const uint8_t *p, uint32_t c)
 {
 	const uint8_t *b = p + 8 + 32 * c;
 
-	(void)nr;
 	return lookup512(nibbles512(b, b + 16), pst_k_iq4_values,
 			 DOT_I8_OFFSET);
 }

@@ -13,7 +13,8 @@
  *   more	weights are unpacked and transposed once for a block of
  *		strips and tokens, and the products added up in place
  *
- * Reads nothing past a row; activations to the end of the last 64.
+ * A row may be read past its end, where the next one is; nothing past the last
+ * row, and activations to the end of the last 64.
  */
 #ifndef PST_K_MUL_Q8_512_TMPL_H
 #define PST_K_MUL_Q8_512_TMPL_H
@@ -27,6 +28,7 @@ enum {
 	TILE_ROWS = 4, /* of one token */
 	TILE_AHEAD_BYTES = 3072, /* asked for, of each row of a tile */
 	SHORT_ROW_BYTES = 512, /* rows below are read one after the other */
+	TAIL_BYTES = 8 * PST_K_Q8_0_BYTES, /* the most of 256 weights */
 	TILE_VECTORS = 16, /* of weights that are held in registers */
 	STRIP_VECTORS = 8, /* of a strip's 256 columns, at most */
 	MAX_STRIPS = TILE_VECTORS / GROUP_CHUNKS
@@ -52,8 +54,8 @@ struct wscale512 {
  * @sub16: whether a scale covers 16 weights, else 32
  * @min: what wscale512.min is used for; MIN16 only with @sub16, MIN32 without
  * @has_tail: whether a row may end within 256 weights
- * @scales: of the first @nr blocks of 32 at @p, zero for others
- * @codes: of chunk @c; the second half is zero where only @nr = 1 block is left
+ * @scales: of the 256 weights at @p
+ * @codes: of their chunk @c, 64 of them
  * @dot: dot_u8 or dot_i8
  */
 struct fmt512 {
@@ -62,8 +64,8 @@ struct fmt512 {
 	bool sub16;
 	enum min512 min;
 	bool has_tail;
-	struct wscale512 (*scales)(const uint8_t *p, uint32_t nr);
-	__m512i (*codes)(const uint8_t *p, uint32_t c, uint32_t nr);
+	struct wscale512 (*scales)(const uint8_t *p);
+	__m512i (*codes)(const uint8_t *p, uint32_t c);
 	__m512i (*dot)(__m512i init, __m512i w, __m512i x);
 };
 
@@ -154,21 +156,15 @@ PST_K_INLINE void load_x512(__m512i v[GROUP_CHUNKS], const int8_t *q,
 	}
 }
 
-/* The codes of 256 weights as they lie, the same. */
+/* The codes of 256 weights as they lie. */
 PST_K_INLINE void load_w512(__m512i v[GROUP_CHUNKS], const uint8_t *p,
-			    uint32_t nr, const struct fmt512 *f)
+			    const struct fmt512 *f)
 {
 	uint32_t c;
 
 #pragma GCC unroll 4
-	for (c = 0; c < GROUP_CHUNKS; c++) {
-		if (nr == 8 || 2 * c + 1 < nr)
-			v[c] = f->codes(p, c, 2);
-		else if (2 * c < nr)
-			v[c] = f->codes(p, c, 1);
-		else
-			v[c] = _mm512_setzero_si512();
-	}
+	for (c = 0; c < GROUP_CHUNKS; c++)
+		v[c] = f->codes(p, c);
 }
 
 /* Sums of 16 activations as they lie, in the order of lanes. */
@@ -217,15 +213,30 @@ PST_K_INLINE __m512 join512(__m512 a, __m512 b)
 	return _mm512_insertf32x8(a, _mm512_castps512_ps256(b), 1);
 }
 
+/* What a row has of @nr blocks; zero for those of eight that follow. */
+PST_K_INLINE struct wscale512 row_scale512(const uint8_t *p, uint32_t nr,
+					   const struct fmt512 *f)
+{
+	struct wscale512 s = f->scales(p);
+
+	if (nr < 8) {
+		__mmask16 k = (__mmask16)((1u << (f->sub16 ? 2 * nr : nr)) - 1);
+
+		s.scale = _mm512_maskz_mov_ps(k, s.scale);
+		s.min = _mm512_maskz_mov_ps(k, s.min);
+	}
+	return s;
+}
+
 /* Scales and minima of the rows at @p, in the order of lanes. */
 PST_K_INLINE struct wscale512
 strip_scale512(const uint8_t *const p[2], uint32_t nr, const struct fmt512 *f)
 {
 	const __m512i order = f->sub16 ? lanes_by16() : lanes_by32();
-	struct wscale512 s = f->scales(p[0], nr);
+	struct wscale512 s = row_scale512(p[0], nr, f);
 
 	if (!f->sub16) {
-		struct wscale512 t = f->scales(p[1], nr);
+		struct wscale512 t = row_scale512(p[1], nr, f);
 
 		s.scale = join512(s.scale, t.scale);
 		s.min = join512(s.min, t.min);
@@ -311,6 +322,28 @@ PST_K_INLINE void strip_at(const uint8_t *p[2], const struct pst_kmul *m,
 	p[1] = r0 + 1 < m->nr_rows ? pst_k_row(m, r0 + 1) : p[0];
 }
 
+/* The last weights of the last rows, with zeros behind them. */
+struct tail512 {
+	uint8_t bytes[TAIL_BYTES];
+};
+
+/*
+ * Where the last @nr blocks at @p can be read as if they were eight: what
+ * follows them counts for nothing, but has to be there.
+ */
+PST_K_INLINE const uint8_t *tail_at(const struct pst_kmul *m, const uint8_t *p,
+				    uint32_t nr, struct tail512 *copy,
+				    const struct fmt512 *f)
+{
+	const uint8_t *end = (const uint8_t *)m->w + m->nr_rows * m->row_bytes;
+
+	if ((size_t)(end - p) >= f->bytes)
+		return p;
+	memset(copy, 0, sizeof(*copy));
+	memcpy(copy, p, nr * f->bytes / 8);
+	return copy->bytes;
+}
+
 struct tile512 {
 	const uint8_t *w[MAX_STRIPS][2];
 	size_t ahead_bytes;
@@ -320,7 +353,7 @@ struct tile512 {
 
 /* Sums of the rows at @p as they lie, in the order of lanes. */
 PST_K_INLINE __m512i strip_sums512(const uint8_t *const p[2],
-				   const __m512i x[GROUP_CHUNKS], uint32_t nr,
+				   const __m512i x[GROUP_CHUNKS],
 				   const struct fmt512 *f)
 {
 	const __m512i zero = _mm512_setzero_si512();
@@ -329,7 +362,7 @@ PST_K_INLINE __m512i strip_sums512(const uint8_t *const p[2],
 
 #pragma GCC unroll 2
 	for (r = 0; r < strip_rows(f); r++) {
-		load_w512(w, p[r], nr, f);
+		load_w512(w, p[r], f);
 #pragma GCC unroll 4
 		for (c = 0; c < GROUP_CHUNKS; c++)
 			w[c] = f->dot(zero, w[c], x[c]);
@@ -358,7 +391,7 @@ PST_K_INLINE void tile_group512(struct tile512 *t, uint32_t b, uint32_t nr,
 #pragma GCC unroll 2
 		for (r = 0; r < strip_rows(f); r++)
 			prefetch(t->w[s][r], t->ahead_bytes, f->bytes);
-		sums = strip_sums512(t->w[s], x, nr, f);
+		sums = strip_sums512(t->w[s], x, f);
 		if (f->offset)
 			sums = _mm512_add_epi32(sums, xs.init);
 		t->acc[s] = add_strip512(t->acc[s], sums, ws, xs.d, xs.sum, f);
@@ -392,8 +425,18 @@ PST_K_INLINE void tile_q8_512(const struct pst_kmul *m, uint32_t r0,
 	}
 	for (b = 0; b + 8 <= nr_blocks; b += 8)
 		tile_group512(&t, b, 8, strips, f);
-	if (f->has_tail && b < nr_blocks)
+	if (f->has_tail && b < nr_blocks) {
+		struct tail512 tail[MAX_STRIPS][2];
+		int r;
+
+#pragma GCC unroll 4
+		for (s = 0; s < strips; s++)
+#pragma GCC unroll 2
+			for (r = 0; r < strip_rows(f); r++)
+				t.w[s][r] = tail_at(m, t.w[s][r], nr_blocks - b,
+						    &tail[s][r], f);
 		tile_group512(&t, b, nr_blocks - b, strips, f);
+	}
 #pragma GCC unroll 4
 	for (s = 0; s < strips; s++)
 		store_strip512(y + (size_t)(s * rows) * apart, t.acc[s], apart,
@@ -488,7 +531,7 @@ PST_K_INLINE void unpack_strip512(struct block512 *t, uint32_t s, uint32_t nr,
 #pragma GCC unroll 2
 	for (r = 0; r < strip_rows(f); r++) {
 		prefetch(t->row[s][r], t->ahead_bytes, f->bytes);
-		load_w512(v[r], t->row[s][r], nr, f);
+		load_w512(v[r], t->row[s][r], f);
 		transpose512(v[r]);
 		t->row[s][r] += f->bytes;
 	}
@@ -587,8 +630,17 @@ PST_K_INLINE void block_q8_512(const struct pst_kmul *m, uint32_t r0,
 			t.acc[i][s] = _mm512_setzero_ps();
 	for (b = 0; b + 8 <= nr_blocks; b += 8, g += x->nr)
 		block_group512(&t, g, 8, f);
-	if (f->has_tail && b < nr_blocks)
+	if (f->has_tail && b < nr_blocks) {
+		struct tail512 tail[BLOCK_STRIPS][2];
+		uint32_t r;
+
+		for (s = 0; s < t.nr_strips; s++)
+			for (r = 0; r < rows; r++)
+				t.row[s][r] = tail_at(m, t.row[s][r],
+						      nr_blocks - b,
+						      &tail[s][r], f);
 		block_group512(&t, g, nr_blocks - b, f);
+	}
 	for (i = 0; i < t.nr_tokens; i++)
 		store_strips512(m->y + (x->first + i) * m->y_stride + r0,
 				t.acc[i], nr, f);
