@@ -337,6 +337,61 @@ static void mul_of_a_long_row_has_the_same_bits_in_a_batch(void **state)
 	check_batches(PST_K_Q6_K, n, MAX_X);
 }
 
+/* Rows of @parity are made NaN: the others' results stay as in @want. */
+static void check_neighbours(struct setup *s, const struct pst_ktype_ops *ops,
+			     const float *want, uint32_t parity)
+{
+	uint32_t nr_rows = s->mul.nr_rows, i, r;
+	uint8_t *kept = malloc(s->w.bytes);
+
+	assert_non_null(kept);
+	memcpy(kept, s->w.p, s->w.bytes);
+	for (r = parity; r < nr_rows; r += 2)
+		memset((uint8_t *)s->w.p + r * s->mul.row_bytes, 0xff,
+		       s->mul.row_bytes);
+	ops->mul(&s->mul);
+	for (i = 0; i < s->mul.nr_x; i++)
+		for (r = 1 - parity; r < nr_rows; r += 2)
+			assert_memory_equal(&s->mul.y[i * nr_rows + r],
+					    &want[i * nr_rows + r],
+					    sizeof(*want));
+	memcpy(s->w.p, kept, s->w.bytes);
+	free(kept);
+}
+
+static void mul_of_a_row_does_not_see_the_rows_beside_it(void **state)
+{
+	struct pst_kernels ref, tables[KTEST_NR_MASKS];
+	size_t nr_tables = kcheck_all_tables(tables), t, m;
+	uint32_t nr_x;
+
+	(void)state;
+	pst_kernels_init(&ref, 0);
+	for (t = 0; t < KTEST_NR_TYPES; t++) {
+		enum pst_ktype type = ktest_types[t].type;
+		uint32_t n = 256 + ref.types[type].block_elems;
+
+		for (nr_x = 1; nr_x <= 3; nr_x++) {
+			struct setup s = { .mul = { .nr_rows = MAX_ROWS,
+						    .nr_x = nr_x },
+					   .nr_act = nr_x };
+			float want[3 * MAX_ROWS];
+
+			setup_get(&s, type, &ref, n, GBUF_END);
+			for (m = 0; m < nr_tables; m++) {
+				const struct pst_ktype_ops *ops =
+					&tables[m].types[type];
+
+				ops->mul(&s.mul);
+				memcpy(want, s.mul.y, s.y.bytes);
+				check_neighbours(&s, ops, want, 0);
+				check_neighbours(&s, ops, want, 1);
+			}
+			setup_put(&s);
+		}
+	}
+}
+
 static void mul_does_not_ask_for_aligned_weights(void **state)
 {
 	struct pst_kernels ref, tables[KTEST_NR_MASKS];
@@ -599,6 +654,7 @@ int kcheck_mul_tests(void)
 		cmocka_unit_test(mul_of_a_pair_has_the_same_bits_in_any_batch),
 		cmocka_unit_test(
 			mul_of_a_long_row_has_the_same_bits_in_a_batch),
+		cmocka_unit_test(mul_of_a_row_does_not_see_the_rows_beside_it),
 		cmocka_unit_test(mul_does_not_ask_for_aligned_weights),
 		cmocka_unit_test(integer_parts_are_exact_in_every_table),
 	};
