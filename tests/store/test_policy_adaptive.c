@@ -119,6 +119,30 @@ static void where_preference_is_all_lfu_is_not_better(void **state)
 	}
 }
 
+/* Room for a sixth and a third of one token's experts, and favourites in every
+ * layer: they stay, though their layer's turn has just been.
+ */
+static void favourites_stay_in_a_cache_below_one_token(void **state)
+{
+	static const uint32_t slots[] = { 36, 72 };
+	struct routing r = usual(test_seed());
+	struct pst_trace t;
+
+	r.nr_experts = 56;
+	r.nr_used = 18;
+	r.skew = 1.2;
+	routing_make(&r, &t);
+	for (size_t i = 0; i < PST_ARRAY_SIZE(slots); i++) {
+		double a = hits(&t, &pst_policy_adaptive, slots[i]);
+		double b = hits(&t, &pst_policy_lfu, slots[i]);
+
+		print_message("%u slots: lfu %.3f adaptive %.3f\n", slots[i], b,
+			      a);
+		assert_true(a > b);
+	}
+	pst_trace_fini(&t);
+}
+
 /* All preferences are dealt anew in the middle of the reply. */
 static void a_change_is_followed(void **state)
 {
@@ -237,6 +261,7 @@ int main(void)
 		cmocka_unit_test(two_replays_agree_in_every_row),
 		cmocka_unit_test(where_the_last_token_is_all_lru_is_not_better),
 		cmocka_unit_test(where_preference_is_all_lfu_is_not_better),
+		cmocka_unit_test(favourites_stay_in_a_cache_below_one_token),
 		cmocka_unit_test(a_change_is_followed),
 		cmocka_unit_test(the_routers_second_thoughts_are_used),
 	};
