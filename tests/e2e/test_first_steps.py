@@ -168,6 +168,20 @@ class Outputs(FirstSteps):
             self.assertEqual(p.returncode, 74, verb)
             self.assertIn(b'cannot write', p.stderr)
 
+    def test_a_failure_in_the_reply_starts_a_line_of_its_own(self):
+        # Both go to a terminal.
+        def limit():
+            resource.setrlimit(resource.RLIMIT_FSIZE, (20000, 20000))
+
+        trace = self.path('trace.csv')
+        p = subprocess.run(
+            [e2e.PROGRAM, 'trace', 'record', MODEL, 'hi', '--temp', '0',
+             '-o', trace], stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+            preexec_fn=limit, check=False)
+        self.assertEqual(p.returncode, 74, p.stdout)
+        self.assertRegex(p.stdout, rb'[^\n]\npenstock: [^\n]*trace.csv: cannot')
+        self.assertFalse(os.path.exists(trace))
+
     def closed(self, fd, *args):
         return subprocess.run([e2e.PROGRAM, *args], capture_output=True,
                               preexec_fn=lambda: os.close(fd), check=False)

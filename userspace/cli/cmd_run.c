@@ -191,6 +191,15 @@ static int decode(struct run *r, struct pst_diag *diag)
 	return rc;
 }
 
+/* Ends the line of the reply, where there is one on standard output. */
+static void end_reply(const struct run *r)
+{
+	if (r->o->output != OUT_JSON &&
+	    (!r->o->record || strcmp(r->o->record, "-")))
+		fputc('\n', stdout);
+	fflush(stdout);
+}
+
 static void report(struct run *r)
 {
 	if (r->o->output == OUT_JSON) {
@@ -201,9 +210,7 @@ static void report(struct run *r)
 		printf("}\n");
 		return;
 	}
-	if (!r->o->record || strcmp(r->o->record, "-"))
-		fputc('\n', stdout);
-	fflush(stdout);
+	end_reply(r);
 	if (!r->o->no_stats)
 		cli_stats_line(r->e, &r->stats);
 }
@@ -220,6 +227,7 @@ static int answer(struct run *r, const char *user, bool first)
 
 	pst_diag_init(&diag);
 	r->reply_len = 0;
+	r->stats.reply_tokens = 0;
 	if (r->owed >= 0)
 		rc = pst_tokens_push(&t, r->owed);
 	r->owed = -1;
@@ -242,6 +250,8 @@ static int answer(struct run *r, const char *user, bool first)
 	pst_engine_counters(r->e, &r->stats.after);
 	if (!rc)
 		report(r);
+	else if (r->stats.reply_tokens && !r->write_err)
+		end_reply(r);
 	free(text);
 	pst_tokens_fini(&t);
 	if (cli_stop_code() && (!rc || rc == -ECANCELED))
