@@ -55,6 +55,18 @@ static const struct fmt512 fmt_q4_0 = {
 	.dot = dot_u8,
 };
 
+/* 32 bits each, @bytes apart; by inserts, since gcc would put them together on
+ * the stack, which is waited for.
+ */
+PST_K_INLINE __m128i four_words(const uint8_t *p, uint32_t bytes)
+{
+	__m128i v = _mm_cvtsi32_si128((int)pst_k_load_u32(p));
+
+	v = _mm_insert_epi32(v, (int)pst_k_load_u32(p + bytes), 1);
+	v = _mm_insert_epi32(v, (int)pst_k_load_u32(p + 2 * bytes), 2);
+	return _mm_insert_epi32(v, (int)pst_k_load_u32(p + 3 * bytes), 3);
+}
+
 /*
  * Blocks @bytes apart that begin with d and m of the weights d q + m: m is the
  * minimum with the other sign.
@@ -63,14 +75,8 @@ PST_K_INLINE struct wscale512 affine_scales512(const uint8_t *p, uint32_t bytes)
 {
 	const __m512i apart = _mm512_set_epi32(15, 13, 11, 9, 7, 5, 3, 1, 14,
 					       12, 10, 8, 6, 4, 2, 0);
-	__m256i h = _mm256_set_epi32((int)pst_k_load_u32(p + 7 * bytes),
-				     (int)pst_k_load_u32(p + 6 * bytes),
-				     (int)pst_k_load_u32(p + 5 * bytes),
-				     (int)pst_k_load_u32(p + 4 * bytes),
-				     (int)pst_k_load_u32(p + 3 * bytes),
-				     (int)pst_k_load_u32(p + 2 * bytes),
-				     (int)pst_k_load_u32(p + bytes),
-				     (int)pst_k_load_u32(p));
+	__m256i h = _mm256_set_m128i(four_words(p + 4 * bytes, bytes),
+				     four_words(p, bytes));
 	struct wscale512 s = { .scale = _mm512_permutexvar_ps(
 				       apart, _mm512_cvtph_ps(h)) };
 	__m512 m = _mm512_zextps256_ps512(_mm512_extractf32x8_ps(s.scale, 1));
