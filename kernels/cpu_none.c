@@ -10,6 +10,11 @@ void pst_k_overlay_isa(struct pst_kernels *k, uint32_t cpu_mask)
 	(void)cpu_mask;
 }
 
+void pst_kcpu_detect(struct pst_kcpu *cpu)
+{
+	*cpu = (struct pst_kcpu){ .vendor = PST_KCPU_OTHER };
+}
+
 uint32_t pst_cpu_detect(void)
 {
 	return 0;

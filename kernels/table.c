@@ -25,6 +25,10 @@ static void fill_reference(struct pst_kernels *k)
 
 void pst_kernels_init(struct pst_kernels *k, uint32_t cpu_mask)
 {
+	struct pst_kcpu cpu;
+
 	fill_reference(k);
+	pst_kcpu_detect(&cpu);
+	k->config = pst_kconfig_of(&cpu);
 	pst_k_overlay_isa(k, cpu_mask);
 }

@@ -20,6 +20,12 @@ uint32_t pst_cpu_detect(void)
 	return PST_CPU_NEON | PST_CPU_DOTPROD;
 }
 
+/* Nobody has timed these kernels on a real ARM CPU, so there is one row. */
+void pst_kcpu_detect(struct pst_kcpu *cpu)
+{
+	*cpu = (struct pst_kcpu){ .vendor = PST_KCPU_OTHER };
+}
+
 /* The wider set counts only where the one below it is in the mask too. */
 void pst_k_overlay_isa(struct pst_kernels *k, uint32_t cpu_mask)
 {

@@ -77,6 +77,26 @@ enum pst_kact_kind {
 };
 
 /**
+ * struct pst_kconfig - what the memory of a family of CPUs likes
+ * @name: of the row of the table, kernels/config.c
+ * @row_ahead_bytes: how far a product of one token asks for weights ahead of
+ *	what it reads, in each row of a tile
+ * @block_ahead_bytes: the same of several tokens, for a block of whole rows
+ * @float_ahead_bytes: as @row_ahead_bytes where weights are floats
+ * @panel_bytes: activations that a product keeps at hand, half of a core's
+ *	second-level cache and at most PST_K_PANEL_BYTES
+ *
+ * Results never depend on it.
+ */
+struct pst_kconfig {
+	const char *name;
+	uint32_t row_ahead_bytes;
+	uint32_t block_ahead_bytes;
+	uint32_t float_ahead_bytes;
+	uint32_t panel_bytes;
+};
+
+/**
  * struct pst_kmul - y[i][r] = sum over n of W[r][n] * x[idx[i]][n]
  * @w: first row; rows lie @row_bytes apart, no alignment promised
  * @n: row length in weights, a multiple of the type's block
@@ -87,6 +107,7 @@ enum pst_kact_kind {
  * @y: result; row i starts at y + i * y_stride
  * @scratch: [pst_kmul_scratch_floats(n)], 64-byte aligned, contents undefined
  *	before and after; does not alias anything else
+ * @config: NULL for the default
  */
 struct pst_kmul {
 	const void *w;
@@ -99,6 +120,7 @@ struct pst_kmul {
 	float *y;
 	size_t y_stride;
 	float *scratch;
+	const struct pst_kconfig *config;
 };
 
 /* What a product may put into its scratch: some tokens' activations, with
@@ -107,7 +129,7 @@ enum {
 	PST_K_PANEL_GROUP_BYTES = 448,
 	PST_K_PANEL_TOKENS = 32,
 	PST_K_PANEL_FEWEST = 4,
-	PST_K_PANEL_BYTES = 512 << 10, /* half of a small L2 */
+	PST_K_PANEL_BYTES = 512 << 10, /* the most of a configuration */
 };
 
 static inline size_t pst_kmul_panel_token_bytes(uint32_t n)
@@ -116,9 +138,9 @@ static inline size_t pst_kmul_panel_token_bytes(uint32_t n)
 }
 
 /** pst_kmul_panel_tokens() - tokens whose rows of @n fit, >= the fewest */
-static inline uint32_t pst_kmul_panel_tokens(uint32_t n)
+static inline uint32_t pst_kmul_panel_tokens(uint32_t n, uint32_t panel_bytes)
 {
-	size_t nr = PST_K_PANEL_BYTES / (pst_kmul_panel_token_bytes(n) + 1);
+	size_t nr = panel_bytes / (pst_kmul_panel_token_bytes(n) + 1);
 
 	if (nr < PST_K_PANEL_FEWEST)
 		return PST_K_PANEL_FEWEST;
@@ -298,6 +320,7 @@ struct pst_ktype_ops {
  * @name: the highest ISA in use: "c", "avx2", "avx-vnni", "avx512",
  *	"avx512-vnni",
  *	"neon", "dotprod"
+ * @config: for the running CPU; products take it in their struct pst_kmul
  * @types: by enum pst_ktype
  * @quantize: q8, d and sum of one row (see struct pst_kact), n a multiple of
  *	32; d = max|x| / 127; q = round to nearest even of x * (1 / d), 0 where
@@ -321,6 +344,7 @@ struct pst_ktype_ops {
  */
 struct pst_kernels {
 	const char *name;
+	const struct pst_kconfig *config;
 	struct pst_ktype_ops types[PST_KTYPE_COUNT];
 	void (*quantize)(int8_t *q, float *d, int32_t *sum, const float *x,
 			 uint32_t n);
@@ -351,6 +375,28 @@ struct pst_kernels {
 
 /** pst_cpu_detect() - mask of the running CPU, OS support included */
 uint32_t pst_cpu_detect(void);
+
+enum pst_kcpu_vendor {
+	PST_KCPU_OTHER,
+	PST_KCPU_AMD,
+	PST_KCPU_INTEL
+};
+
+/** struct pst_kcpu - a family of CPUs, as cpuid numbers them */
+struct pst_kcpu {
+	enum pst_kcpu_vendor vendor;
+	uint32_t family;
+	uint32_t model;
+};
+
+/** pst_kcpu_detect() - the running CPU; only those of x86 are told apart */
+void pst_kcpu_detect(struct pst_kcpu *cpu);
+
+/** pst_kconfig_of() - its row, or that of no known CPU, "default" */
+const struct pst_kconfig *pst_kconfig_of(const struct pst_kcpu *cpu);
+
+/** pst_kconfig_at() - row @i of the table, NULL behind the last */
+const struct pst_kconfig *pst_kconfig_at(uint32_t i);
 
 /**
  * pst_kernels_init() - fill the table: reference first, overlays in order

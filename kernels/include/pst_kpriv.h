@@ -41,6 +41,9 @@ static const int8_t pst_k_iq4_values[16] = { -127, -104, -83, -65, -49, -35,
 static const int8_t pst_k_mxfp4_values[16] = { 0, 1,  2,  3,  4,  6,  8,  12,
 					       0, -1, -2, -3, -4, -6, -8, -12 };
 
+/* Its configuration, or the default. */
+const struct pst_kconfig *pst_kconfig_of_product(const struct pst_kmul *m);
+
 static inline uint16_t pst_k_load_u16(const void *p)
 {
 	uint16_t v;

@@ -31,7 +31,6 @@
 enum {
 	FEW_TOKENS = 4,
 	FEW_MOST = 4, /* rows of such a tile */
-	FEW_AHEAD_BYTES = 2048, /* asked for, of each row of a tile */
 	BLOCK_COLUMNS = 256,
 	PANEL_FEWEST = 9,
 	PANEL_TOKENS = 32
@@ -98,6 +97,7 @@ PST_K_INLINE void tile_float(const struct pst_kmul *m, struct float_rows at,
 			     uint32_t i0, const int rows, const int tokens,
 			     const struct fmt *f)
 {
+	const size_t ahead = pst_kconfig_of_product(m)->float_ahead_bytes;
 	struct float_tile t;
 	uint32_t c, j;
 	int r, i;
@@ -115,7 +115,7 @@ PST_K_INLINE void tile_float(const struct pst_kmul *m, struct float_rows at,
 	for (c = 0; c + 64 <= m->n; c += 64) {
 #pragma GCC unroll 4
 		for (r = 0; r < rows; r++)
-			prefetch(t.w[r] + (size_t)c * f->bytes, FEW_AHEAD_BYTES,
+			prefetch(t.w[r] + (size_t)c * f->bytes, ahead,
 				 64 * f->bytes);
 #pragma GCC unroll 8
 		for (j = c; j < c + 64; j += LANES)

@@ -51,6 +51,26 @@ uint32_t pst_cpu_detect(void)
 	return mask;
 }
 
+void pst_kcpu_detect(struct pst_kcpu *cpu)
+{
+	uint32_t eax, ebx, ecx, edx;
+
+	*cpu = (struct pst_kcpu){ .vendor = PST_KCPU_OTHER };
+	if (!__get_cpuid(0, &eax, &ebx, &ecx, &edx))
+		return;
+	if (ebx == signature_AMD_ebx)
+		cpu->vendor = PST_KCPU_AMD;
+	else if (ebx == signature_INTEL_ebx)
+		cpu->vendor = PST_KCPU_INTEL;
+	if (!__get_cpuid(1, &eax, &ebx, &ecx, &edx))
+		return;
+	/* Two fields each; the upper one of the family counts behind 15. */
+	cpu->family = eax >> 8 & 0xf;
+	if (cpu->family == 0xf)
+		cpu->family += eax >> 20 & 0xff;
+	cpu->model = (eax >> 4 & 0xf) | (eax >> 12 & 0xf0);
+}
+
 /* A wider set counts only where those below it are in the mask too. */
 void pst_k_overlay_isa(struct pst_kernels *k, uint32_t cpu_mask)
 {

@@ -488,7 +488,8 @@ PST_K_INLINE void block_q8(const struct pst_kmul *m, uint32_t r0,
 /* All rows times blocks of tokens. */
 PST_K_INLINE void blocks_q8(const struct pst_kmul *m, const struct fmt *f)
 {
-	const uint32_t most = pst_kmul_panel_tokens(m->n);
+	const uint32_t most = pst_kmul_panel_tokens(
+		m->n, pst_kconfig_of_product(m)->panel_bytes);
 	struct panel x = { .group = (void *)m->scratch };
 	uint32_t r;
 

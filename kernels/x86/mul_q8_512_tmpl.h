@@ -22,11 +22,9 @@
 #include "pst_ktypes.h"
 
 enum {
-	AHEAD_BYTES = 8192, /* of weights: while memory answers */
 	BLOCK_STRIPS = 4, /* a block and its sums fit in 48 KB of L1 */
 	GROUP_CHUNKS = PST_K_SUPER / 64,
 	TILE_ROWS = 4, /* of one token */
-	TILE_AHEAD_BYTES = 3072, /* asked for, of each row of a tile */
 	SHORT_ROW_BYTES = 512, /* rows below are read one after the other */
 	TAIL_BYTES = 8 * PST_K_Q8_0_BYTES, /* the most of 256 weights */
 	TILE_VECTORS = 16, /* of weights that are held in registers */
@@ -304,12 +302,13 @@ PST_K_INLINE void store_strips512(float *y, const __m512 acc[BLOCK_STRIPS],
 
 /*
  * How far below its own a tile of @nr_rows asks for weights: the whole tiles
- * that come nearest to AHEAD_BYTES, of short rows several.
+ * that come nearest to the configured bytes, of short rows several.
  */
 PST_K_INLINE size_t ahead_of(const struct pst_kmul *m, uint32_t nr_rows)
 {
 	size_t tile_bytes = nr_rows * m->row_bytes;
-	size_t tiles = (AHEAD_BYTES + tile_bytes / 2) / tile_bytes;
+	uint32_t ahead = pst_kconfig_of_product(m)->block_ahead_bytes;
+	size_t tiles = (ahead + tile_bytes / 2) / tile_bytes;
 
 	return (tiles ? tiles : 1) * tile_bytes;
 }
@@ -408,13 +407,13 @@ PST_K_INLINE void tile_q8_512(const struct pst_kmul *m, uint32_t r0,
 {
 	const int rows = strip_rows(f);
 	uint32_t nr_blocks = m->n / 32, b;
-	struct tile512 t = { .ahead_bytes = TILE_AHEAD_BYTES,
-			     .x = x_row(m, 0) };
+	struct tile512 t = { .x = x_row(m, 0) };
 	float *y = m->y + r0;
 	int s;
 
-	if (m->row_bytes < SHORT_ROW_BYTES)
-		t.ahead_bytes = ahead_of(m, TILE_ROWS);
+	t.ahead_bytes = m->row_bytes < SHORT_ROW_BYTES
+				? ahead_of(m, TILE_ROWS)
+				: pst_kconfig_of_product(m)->row_ahead_bytes;
 #pragma GCC unroll 4
 	for (s = 0; s < strips; s++) {
 		uint32_t r = r0 + (uint32_t)(s * rows) * apart;
@@ -651,7 +650,8 @@ PST_K_INLINE void blocks_q8_512(const struct pst_kmul *m,
 				const struct fmt512 *f)
 {
 	const uint32_t rows = BLOCK_STRIPS * (uint32_t)strip_rows(f);
-	const uint32_t most = pst_kmul_panel_tokens(m->n);
+	const uint32_t most = pst_kmul_panel_tokens(
+		m->n, pst_kconfig_of_product(m)->panel_bytes);
 	struct panel512 x = { .group = (void *)m->scratch };
 	uint32_t r;
 

@@ -75,6 +75,7 @@ struct bench {
 	uint8_t *w;
 	struct pst_kact act;
 	float *y, *scratch;
+	const struct pst_kconfig *config;
 	double read_gbs;
 };
 
@@ -98,6 +99,7 @@ static double mul_gbs(const struct bench *b, const struct pst_ktype_ops *ops,
 			.y = b->y,
 			.y_stride = CALL_ROWS,
 			.scratch = b->scratch,
+			.config = b->config,
 		};
 
 		ops->mul(&m);
@@ -172,6 +174,23 @@ static void *get_pages(size_t bytes)
 	return p;
 }
 
+/* The row that $PENSTOCK_CPU_CONFIG names, else that of the running CPU. */
+static const struct pst_kconfig *bench_config(const struct pst_kernels *k)
+{
+	const char *wanted = getenv("PENSTOCK_CPU_CONFIG");
+	const struct pst_kconfig *c;
+	uint32_t i;
+
+	if (!wanted)
+		return k->config;
+	for (i = 0; (c = pst_kconfig_at(i)); i++)
+		if (!strcmp(c->name, wanted))
+			return c;
+	fprintf(stderr, "PENSTOCK_CPU_CONFIG '%s' is no row of config.c\n",
+		wanted);
+	return NULL;
+}
+
 /* Memory and activations for @b->n and @b->nr_x. */
 static int bench_get(struct bench *b, const struct pst_kernels *k,
 		     size_t weights_bytes)
@@ -183,6 +202,9 @@ static int bench_get(struct bench *b, const struct pst_kernels *k,
 	int32_t *sum = get_pages(nr / 32 * sizeof(int32_t));
 	size_t i;
 
+	b->config = bench_config(k);
+	if (!b->config)
+		return 1;
 	b->w = get_pages(weights_bytes);
 	b->y = get_pages((size_t)MAX_X * CALL_ROWS * sizeof(float));
 	b->scratch = get_pages(pst_kmul_scratch_floats(b->n) * sizeof(float));
@@ -265,6 +287,7 @@ static void hand_round(const struct hand *h, uint32_t round)
 			.y = h->y,
 			.y_stride = CALL_ROWS,
 			.scratch = h->scratch,
+			.config = c->b.config,
 		};
 		volatile uint64_t sink;
 
@@ -380,6 +403,7 @@ static void mul_times(struct bench *b, const struct pst_kernels *k,
 		.y = b->y,
 		.y_stride = ONCE_ROWS,
 		.scratch = b->scratch,
+		.config = b->config,
 	};
 
 	rnd_blocks(b->w, t->type, ops, blocks * ONCE_ROWS, true);

@@ -331,8 +331,8 @@ static void mul_of_a_long_row_has_the_same_bits_in_a_batch(void **state)
 	const uint32_t n = 64 * 1024;
 
 	(void)state;
-	assert_in_range(pst_kmul_panel_tokens(n), PST_K_PANEL_FEWEST,
-			PST_K_PANEL_TOKENS - 1);
+	assert_in_range(pst_kmul_panel_tokens(n, PST_K_PANEL_BYTES),
+			PST_K_PANEL_FEWEST, PST_K_PANEL_TOKENS - 1);
 	check_batches(PST_K_Q8_0, n + 32, MAX_X);
 	check_batches(PST_K_Q6_K, n, MAX_X);
 }
@@ -575,6 +575,101 @@ static void dequant_has_the_bits_of_the_reference(void **state)
 	}
 }
 
+/* Far from every row of the table, so that each number is read. */
+static const struct pst_kconfig odd_configs[] = {
+	{ "none", 0, 1, 0, 1 },
+	{ "far", 1 << 20, 1 << 20, 1 << 20, PST_K_PANEL_BYTES },
+	{ "few", 64, 300, 64, 8 * PST_K_PANEL_GROUP_BYTES },
+};
+
+static void check_configs(const struct pst_ktype_ops *ops, struct setup *s,
+			  uint32_t nr_x)
+{
+	const uint32_t nr_rows = s->mul.nr_rows;
+	float want[MAX_X * MAX_ROWS];
+	size_t i;
+
+	s->mul.nr_x = nr_x;
+	s->mul.config = NULL;
+	ops->mul(&s->mul);
+	memcpy(want, s->mul.y, nr_x * nr_rows * sizeof(*want));
+	for (i = 0; i < sizeof(odd_configs) / sizeof(*odd_configs); i++) {
+		memset(s->mul.y, 0xff, s->y.bytes);
+		s->mul.config = &odd_configs[i];
+		ops->mul(&s->mul);
+		assert_memory_equal(s->mul.y, want,
+				    nr_x * nr_rows * sizeof(*want));
+	}
+	s->mul.config = NULL;
+}
+
+static void mul_has_the_same_bits_with_any_configuration(void **state)
+{
+	struct pst_kernels ref, tables[KTEST_NR_MASKS];
+	size_t nr_tables = kcheck_all_tables(tables), m, i;
+
+	(void)state;
+	pst_kernels_init(&ref, 0);
+	for (i = 0; i < KTEST_NR_TYPES; i++) {
+		struct setup s = { .mul = { .nr_rows = MAX_ROWS,
+					    .nr_x = MAX_X },
+				   .nr_act = MAX_X };
+
+		setup_get(&s, ktest_types[i].type, &ref, 4096, GBUF_END);
+		s.mul.idx = NULL;
+		for (m = 0; m < nr_tables; m++) {
+			const struct pst_ktype_ops *ops =
+				&tables[m].types[ktest_types[i].type];
+
+			check_configs(ops, &s, 1);
+			check_configs(ops, &s, MAX_X);
+		}
+		setup_put(&s);
+	}
+}
+
+static const char *config_name(enum pst_kcpu_vendor vendor, uint32_t family,
+			       uint32_t model)
+{
+	struct pst_kcpu cpu = { vendor, family, model };
+
+	return pst_kconfig_of(&cpu)->name;
+}
+
+static void a_cpu_finds_its_configuration_by_family_and_model(void **state)
+{
+	(void)state;
+	assert_string_equal(config_name(PST_KCPU_AMD, 0x1a, 2), "zen5");
+	assert_string_equal(config_name(PST_KCPU_AMD, 0x19, 0x61), "zen4");
+	assert_string_equal(config_name(PST_KCPU_AMD, 0x19, 0x21), "zen");
+	assert_string_equal(config_name(PST_KCPU_INTEL, 6, 0x8f),
+			    "intel-server");
+	assert_string_equal(config_name(PST_KCPU_INTEL, 6, 0x8e), "intel-256k");
+	assert_string_equal(config_name(PST_KCPU_INTEL, 6, 0x01), "default");
+	assert_string_equal(config_name(PST_KCPU_AMD, 6, 0x8f), "default");
+	assert_string_equal(config_name(PST_KCPU_OTHER, 0x1a, 2), "default");
+}
+
+/* A larger panel would not fit into the scratch that callers give. */
+static void every_configuration_fits_into_the_scratch(void **state)
+{
+	struct pst_kernels k;
+	uint32_t nr = 0, own = 0, i;
+
+	(void)state;
+	pst_kernels_init(&k, 0);
+	for (; pst_kconfig_at(nr); nr++) {
+		const struct pst_kconfig *c = pst_kconfig_at(nr);
+
+		own += c == k.config;
+		assert_in_range(c->panel_bytes, 1, PST_K_PANEL_BYTES);
+		for (i = 0; i < nr; i++)
+			assert_string_not_equal(c->name,
+						pst_kconfig_at(i)->name);
+	}
+	assert_int_equal(own, 1);
+}
+
 /* Infinities and NaN included: all there are. */
 static void every_half_is_decoded_as_in_the_reference(void **state)
 {
@@ -654,6 +749,10 @@ int kcheck_mul_tests(void)
 		cmocka_unit_test(mul_of_a_pair_has_the_same_bits_in_any_batch),
 		cmocka_unit_test(
 			mul_of_a_long_row_has_the_same_bits_in_a_batch),
+		cmocka_unit_test(mul_has_the_same_bits_with_any_configuration),
+		cmocka_unit_test(
+			a_cpu_finds_its_configuration_by_family_and_model),
+		cmocka_unit_test(every_configuration_fits_into_the_scratch),
 		cmocka_unit_test(mul_of_a_row_does_not_see_the_rows_beside_it),
 		cmocka_unit_test(mul_does_not_ask_for_aligned_weights),
 		cmocka_unit_test(integer_parts_are_exact_in_every_table),

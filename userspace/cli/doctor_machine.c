@@ -67,9 +67,9 @@ void doctor_cpu(const char *path, struct doctor_finding *f)
 			   kernels);
 		return;
 	}
-	doctor_say(f, DOCTOR_OK, "%s, %u core%s, kernels: %s%s",
+	doctor_say(f, DOCTOR_OK, "%s, %u core%s, kernels: %s (%s)%s",
 		   t.cpu_name[0] ? t.cpu_name : "unknown model", t.nr_cores,
-		   t.nr_cores == 1 ? "" : "s", kernels,
+		   t.nr_cores == 1 ? "" : "s", kernels, pst_cpu_config_name(),
 		   cpu.wanted ? ", by PENSTOCK_CPU" : "");
 	if (cpu.wanted) {
 		cpu_wanted(&cpu, f);

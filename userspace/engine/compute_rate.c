@@ -96,6 +96,7 @@ static void mul_chunk(void *ctx, uint32_t chunk, uint32_t worker)
 		.nr_x = ops->act == PST_KACT_Q8 ? b->columns : 1,
 		.y = b->y + (size_t)worker * b->columns * b->max_rows,
 		.y_stride = b->max_rows,
+		.config = b->k->config,
 		.scratch = b->scratch +
 			   worker * pst_kmul_scratch_floats(b->max_in),
 	};

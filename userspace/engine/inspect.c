@@ -43,6 +43,14 @@ const char *pst_cpu_kernels_name(uint32_t cpu_mask)
 	return k.name;
 }
 
+const char *pst_cpu_config_name(void)
+{
+	struct pst_kcpu cpu;
+
+	pst_kcpu_detect(&cpu);
+	return pst_kconfig_of(&cpu)->name;
+}
+
 static uint64_t nr_values(const struct pst_gguf_tensor *t)
 {
 	uint64_t n = 1;

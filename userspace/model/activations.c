@@ -179,6 +179,7 @@ void pst_act_mul(const struct pst_fwd *f, enum pst_ktype type,
 	const struct pst_ktype_ops *ops = &f->k->types[type];
 	struct pst_kmul m = *shape;
 
+	m.config = f->k->config;
 	m.x = &x->first;
 	if (!x->rest || ops->act != PST_KACT_Q8) {
 		ops->mul(&m);

@@ -377,6 +377,12 @@ uint32_t pst_cpu_mask(void);
 const char *pst_cpu_kernels_name(uint32_t cpu_mask);
 
 /**
+ * pst_cpu_config_name() - the row of the kernels' configurations that the
+ *	running CPU has: "zen5", "default", ...
+ */
+const char *pst_cpu_config_name(void);
+
+/**
  * struct pst_tensor_sink - takes the values of a tensor in order
  * @put: [n] values, valid during the call; non-zero stops with that value
  */
