@@ -1,13 +1,12 @@
 # SPDX-License-Identifier: MIT
 """The dense SmolLM2-135M-Instruct in JAX: reading the weights from GGUF, forward
-pass, sampling.
+pass.
 
 Everything is stacked over the 30 layers and scanned.  Products of weights are
 bfloat16 with float32 sums, which a CPU is fast at; all else is float32.
 """
 import os
 import subprocess
-from functools import partial
 
 os.environ.setdefault('XLA_FLAGS', '--xla_cpu_multi_thread_eigen=false '
                       'intra_op_parallelism_threads=1')
@@ -113,43 +112,6 @@ def split(params):
     top = {'embd', 'out_norm'}
     return ({k: v for k, v in params.items() if k not in top},
             params['embd'], params['out_norm'])
-
-
-def head(x, out_norm, embd):
-    return mm(norm(x, out_norm), embd.T)
-
-
-@partial(jax.jit, static_argnames='upto', donate_argnames='cache')
-def sample(params, cache, ids, pos, cut, temperature, upto):
-    """One position of a batch: (cache, next ids).  params holds a list of
-    layers; cache is a list of L pairs [b][t][KV][HD], of which the first `upto`
-    positions are looked at; cut [b] is where the distribution is cut."""
-    b = len(ids)
-    cs = rotations(pos[None])
-    mask = (jnp.arange(upto) <= pos)[None]
-    x = params['embd'][ids][:, None].astype(jnp.float32)
-    new = []
-    for p, (ck, cv) in zip(params['layers'], cache):
-        xn = norm(x, p['attn_norm'])
-        q = rope(mm(xn, p['q']).reshape(b, 1, HEADS, HD), cs)
-        k = rope(mm(xn, p['k']).reshape(b, 1, KV, HD), cs)
-        v = mm(xn, p['v']).reshape(b, 1, KV, HD)
-        at = (0, pos, 0, 0)
-        ck = jax.lax.dynamic_update_slice(ck, k.astype(ck.dtype), at)
-        cv = jax.lax.dynamic_update_slice(cv, v.astype(cv.dtype), at)
-        new.append((ck, cv))
-        x = x + mm(attend(q, ck[:, :upto], cv[:, :upto], mask), p['o'])
-        x = x + ffn_dense(p, norm(x, p['ffn_norm']))
-    logits = head(x[:, 0], params['out_norm'], params['embd'])
-    p = jax.nn.softmax(logits / temperature[:, None])
-    below = jnp.cumsum(p, -1) < cut[:, None]
-    return new, jnp.minimum(below.sum(-1), logits.shape[-1] - 1)
-
-
-def empty_cache(batch, length):
-    shape = (batch, length, KV, HD)
-    return [(jnp.zeros(shape, jnp.bfloat16), jnp.zeros(shape, jnp.bfloat16))
-            for _ in range(L)]
 
 
 def penstock(*args, stdin=None):

@@ -20,6 +20,12 @@ RANKS = {'gate': 64, 'up': 64, 'down': 64, 'qkv': 24, 'o': 24}
 # How soft the choice is to the gradient: logits around the line.
 SOFTNESS = 0.5
 ROWS = 256
+# Words that the distributions are compared on, and how many are always the same.
+WORDS, FREQUENT = 16384, 12288
+# Text that people wrote.
+WRITTEN = 'book', 'stories'
+# Chains of small operations become one pass over memory.
+fused = torch.compile(dynamic=False)
 
 
 def load(path):
@@ -43,8 +49,41 @@ def load(path):
                 'ffn_norm': one(f'blk.{i}.ffn_norm')} for i in range(L)]}
 
 
+class Added(torch.autograd.Function):
+    """x @ w.t() of a merged matrix w = base + b @ a.  The gradients of a and b come
+    from the rows, since that of w would cost as much as the product."""
+
+    @staticmethod
+    def forward(ctx, x, w, a, b):
+        ctx.save_for_backward(x, w, a, b)
+        return F.linear(x, w)
+
+    @staticmethod
+    def backward(ctx, up):
+        x, w, a, b = ctx.saved_tensors
+        x, rows = x.reshape(-1, x.shape[-1]), up.reshape(-1, up.shape[-1])
+        inner = F.linear(x, a.to(BF16))
+        outer = rows @ b.to(BF16)
+        return (up @ w, None, (outer.t() @ x).float(),
+                (rows.t() @ inner).float())
+
+
+def product(x, p, name):
+    """Of a matrix of the cut model if something is added to it."""
+    if name + '_a' not in p:
+        return F.linear(x, p[name])
+    return Added.apply(x, p[name], p[name + '_a'], p[name + '_b'])
+
+
 def norm(x, w):
     return x * torch.rsqrt(x.square().mean(-1, keepdim=True) + EPS) * w
+
+
+@fused
+def normed(x, w):
+    """norm() for a router and for products."""
+    x = norm(x, w)
+    return x, x.to(BF16)
 
 
 def rotations(length):
@@ -53,27 +92,45 @@ def rotations(length):
     return a.cos()[:, None], a.sin()[:, None]
 
 
+@fused
 def rotate(x, cs):
+    x = x.float()
     a, b = x[..., :HD // 2], x[..., HD // 2:]
-    return torch.cat([a * cs[0] - b * cs[1], a * cs[1] + b * cs[0]], -1)
+    return torch.cat([a * cs[0] - b * cs[1], a * cs[1] + b * cs[0]],
+                     -1).to(BF16)
+
+
+def attend(q, k, v):
+    """q [b][t][HEADS][HD], k and v [b][t][KV][HD]; heads that share their keys
+    are rows of one product, which is faster here than torch's own."""
+    b, t = q.shape[:2]
+    each = HEADS // KV
+    q = q.view(b, t, KV, each, HD).permute(0, 2, 3, 1, 4).reshape(
+        b * KV, each * t, HD)
+    k = k.permute(0, 2, 3, 1).reshape(b * KV, HD, t)
+    v = v.transpose(1, 2).reshape(b * KV, t, HD)
+    later = torch.full((t, t), -1e30, dtype=q.dtype).triu(1).repeat(each, 1)
+    p = torch.baddbmm(later, q, k, alpha=HD ** -0.5).softmax(-1)
+    return torch.bmm(p, v).view(b, KV, each, t, HD).permute(
+        0, 3, 1, 2, 4).reshape(b, t, HEADS * HD)
 
 
 def attention(p, x, cs):
     b, t, _ = x.shape
-    y = F.linear(norm(x, p['attn_norm']).to(BF16), p['qkv']).view(
+    y = product(normed(x, p['attn_norm'])[1], p, 'qkv').view(
         b, t, HEADS + 2 * KV, HD)
-    qk = rotate(y[:, :, :HEADS + KV].float(), cs).to(BF16)
-    k, v = (z.repeat_interleave(HEADS // KV, 2).transpose(1, 2)
-            for z in (qk[:, :, HEADS:], y[:, :, HEADS + KV:]))
-    a = F.scaled_dot_product_attention(qk[:, :, :HEADS].transpose(1, 2), k, v,
-                                       is_causal=True)
-    return F.linear(a.transpose(1, 2).reshape(b, t, N), p['o']).float()
+    qk = rotate(y[:, :, :HEADS + KV], cs)
+    a = attend(qk[:, :, :HEADS], qk[:, :, HEADS:], y[:, :, HEADS + KV:])
+    return product(a, p, 'o').float()
 
 
-def hidden(p, xn):
-    xn = xn.to(BF16)
-    return F.silu(F.linear(xn, p['gate']).float()) * \
-        F.linear(xn, p['up']).float()
+@fused
+def hidden(gate, up, taken):
+    """Rows for `down`; `taken` is the weight of each WIDTH neurons, or none."""
+    h = F.silu(gate.float()) * up.float()
+    if taken is not None:
+        h = (h.view(*taken.shape, WIDTH) * taken[..., None]).view(h.shape)
+    return h.to(BF16)
 
 
 def choice(logits):
@@ -89,48 +146,57 @@ def choice(logits):
 
 def feed_forward(p, x):
     """Of the cut model if there is a router."""
-    xn = norm(x, p['ffn_norm'])
-    h = hidden(p, xn)
+    xn, rows = normed(x, p['ffn_norm'])
+    taken = None
     if 'router' in p:
-        b, t, _ = x.shape
-        routed = h[..., SHARED:].view(b, t, EXPERTS, WIDTH)
-        routed = routed * choice(xn @ p['router'])[..., None]
-        h = torch.cat([h[..., :SHARED], routed.view(b, t, -1)], -1)
-    return F.linear(h.to(BF16), p['down']).float()
+        taken = F.pad(choice(xn @ p['router']), (SHARED // WIDTH, 0), value=1.0)
+    h = hidden(product(rows, p, 'gate'), product(rows, p, 'up'), taken)
+    return product(h, p, 'down').float()
 
 
-def run(layers, embd, ids, keep=()):
-    """(stream behind the last layer, {layer: stream behind it})"""
+def run(layers, embd, ids):
+    """The stream behind the last layer."""
     x = F.embedding(ids, embd).float()
-    cs, kept = rotations(ids.shape[1]), {}
-    for i, p in enumerate(layers):
+    cs = rotations(ids.shape[1])
+    for p in layers:
         x = x + attention(p, x, cs)
         x = x + feed_forward(p, x)
-        if i in keep:
-            kept[i] = x
-    return x, kept
+    return x
+
+
+@fused
+def compare(mine, dense, shift, hard):
+    """(sum of the divergences of rows of logits, gradient to the first); `hard`
+    of the wanted distribution is left out of the gradient"""
+    a, b = (F.log_softmax(x.float() + shift, -1) for x in (mine, dense))
+    p = b.exp()
+    return (p * (b - a)).sum(), (a.exp() - (1 - hard) * p).to(BF16)
 
 
 class Divergence(torch.autograd.Function):
     """Mean Kullback-Leibler divergence of what is said by two sets of normed
-    rows, the dense model's second; rows in pieces, since words are many."""
+    rows, the dense model's second; rows in pieces, since words are many.  The
+    gradient is that of the distance from a mixture: a share `hard` of it is the
+    word that is there in truth."""
 
     @staticmethod
-    def forward(ctx, mine, dense, embd):
+    def forward(ctx, mine, dense, words, hard, truth):
+        embd, shift = words
         total, grad = 0.0, torch.empty_like(mine)
         for i in range(0, len(mine), ROWS):
             at = slice(i, i + ROWS)
-            a, b = (F.log_softmax((x[at].to(BF16) @ embd.t()).float(), -1)
-                    for x in (mine, dense))
-            p = b.exp()
-            total += float((p * b.sub_(a)).sum())
-            grad[at] = (a.exp_().sub_(p).to(BF16) @ embd).float()
+            said, apart = compare(mine[at].to(BF16) @ embd.t(),
+                                  dense[at].to(BF16) @ embd.t(), shift,
+                                  hard[at, None])
+            total += float(said)
+            apart.scatter_add_(1, truth[at, None], -hard[at, None].to(BF16))
+            grad[at] = (apart @ embd).float()
         ctx.save_for_backward(grad / len(mine))
         return torch.tensor(total / len(mine))
 
     @staticmethod
     def backward(ctx, up):
-        return ctx.saved_tensors[0] * up, None, None
+        return ctx.saved_tensors[0] * up, None, None, None, None
 
 
 class Student:
@@ -162,6 +228,9 @@ class Student:
             self.learned[k + '_b'] = torch.zeros(L, n_out, r)
         for w in self.learned.values():
             w.requires_grad_()
+        # Of what is wanted in text of people, so much is the word they wrote.
+        self.hard, self.known = 0.0, {}
+        self.frequent = torch.zeros(len(self.embd), dtype=torch.bool)
 
     def resume(self, was):
         with torch.no_grad():
@@ -175,50 +244,80 @@ class Student:
         return {**out, 'router': out['router'] * self.router_unit}
 
     def layers(self):
-        w = self.learned
+        of_layer = {k: w.unbind() for k, w in self.learned.items()
+                    if k != 'out_norm'}
         for i, p in enumerate(self.base):
-            out = {k: p[k] * w[k][i] for k in ('attn_norm', 'ffn_norm')}
-            out['router'] = w['router'][i] * self.router_unit[i]
+            w = {k: ws[i] for k, ws in of_layer.items()}
+            out = {k: p[k] * w[k] for k in ('attn_norm', 'ffn_norm')}
+            out['router'] = w['router'] * self.router_unit[i]
             for k in RANKS:
-                out[k] = (p[k] + w[k + '_b'][i] @ w[k + '_a'][i]).to(BF16)
+                if p[k].requires_grad:
+                    out[k] = p[k].to(BF16)
+                    continue
+                a, b = w[k + '_a'], w[k + '_b']
+                out[k + '_a'], out[k + '_b'] = a, b
+                with torch.no_grad():
+                    out[k] = (p[k] + b.to(BF16) @ a.to(BF16)).to(BF16)
             yield out
 
-    def both(self, ids, keep=()):
-        """run() of this model, then of the dense one."""
-        with torch.no_grad():
-            dense = run(self.teacher, self.embd, ids, keep)
-        return *run(self.layers(), self.embd, ids, keep), *dense
+    @torch.no_grad()
+    def wanted(self, pieces):
+        """Normed rows of the dense model's stream: computed for a piece when it
+        is met first, one by one, so that all have one shape."""
+        for key, ids in pieces:
+            if key not in self.known:
+                x = run(self.teacher, self.embd, ids[None])
+                self.known[key] = normed(x, self.out_norm)[1][0]
+        return torch.stack([self.known[key] for key, _ in pieces])
 
-    def rows(self, mine, dense, at):
-        """Normed rows of the two streams at some positions."""
-        return (norm(mine[:, at], self.out_norm *
-                     self.learned['out_norm']).reshape(-1, N),
-                norm(dense[:, at], self.out_norm).reshape(-1, N))
+    def rows(self, pieces):
+        """This model's rows and the dense one's, [piece][position][N]."""
+        ids = torch.stack([ids for _, ids in pieces])
+        w = self.out_norm * self.learned['out_norm']
+        return (norm(run(self.layers(), self.embd, ids), w),
+                self.wanted(pieces))
 
-    def loss(self, ids, at, keep):
-        """(divergence at some positions, distance of the streams behind some
-        layers relative to the dense one's spread)"""
-        mine, kept, dense, want = self.both(ids, keep)
-        said = Divergence.apply(*self.rows(mine, dense, at), self.embd)
-        apart = 0.0
-        for i in keep:
-            # The first positions of a piece hold a stream's few huge values.
-            a, b = want[i][:, 4:], kept[i][:, 4:]
-            apart = apart + (a - b).square().mean() / a.var((0, 1)).mean()
-        return said, apart / len(keep)
+    def loss(self, pieces):
+        """Divergence at all positions."""
+        mine, dense = (x.reshape(-1, N) for x in self.rows(pieces))
+        embd, shift, place = self.some_words(pieces)
+        hard = torch.zeros(len(pieces), len(pieces[0][1]))
+        truth = torch.zeros_like(hard, dtype=torch.int64)
+        for i, ((part, _), ids) in enumerate(pieces):
+            truth[i, :-1] = place[ids[1:]]
+            hard[i, :-1] = self.hard if part in WRITTEN else 0
+        return Divergence.apply(mine, dense, (embd, shift), hard.reshape(-1),
+                                truth.reshape(-1))
+
+    def some_words(self, pieces):
+        """(rows of the embedding, what their logits get, the row of each word
+        that is among them for sure): the words that are
+        frequent or in the pieces, and of all others a sample that counts for
+        them.  A third of the vocabulary is a third of the work."""
+        sure = self.frequent.clone()
+        for _, ids in pieces:
+            sure[ids] = True
+        other = (~sure).nonzero()[:, 0]
+        sure = sure.nonzero()[:, 0]
+        sample = other[torch.randperm(len(other))[:WORDS - len(sure)]]
+        shift = torch.zeros(WORDS)
+        shift[len(sure):] = math.log(len(other) / len(sample))
+        place = torch.zeros(len(self.embd), dtype=torch.int64)
+        place[sure] = torch.arange(len(sure))
+        return self.embd[torch.cat([sure, sample])], shift, place
 
     @torch.no_grad()
-    def measure(self, ids):
+    def measure(self, pieces):
         """(ratio of the perplexities, divergence) over all positions."""
         sums = np.zeros(2)
-        for part in ids.split(4):
-            mine, _, dense, _ = self.both(part)
-            rows = self.rows(mine, dense, slice(0, -1))
-            for a, b, y in zip(*(x.split(ROWS) for x in rows),
-                               part[:, 1:].reshape(-1, 1).split(ROWS)):
+        for at in range(0, len(pieces), 8):
+            part = pieces[at:at + 8]
+            rows = (x[:, :-1].reshape(-1, N) for x in self.rows(part))
+            words = torch.stack([ids[1:] for _, ids in part]).reshape(-1, 1)
+            for a, b, y in zip(*(x.split(ROWS) for x in (*rows, words))):
                 a, b = (F.log_softmax((x.to(BF16) @ self.embd.t()).float(), -1)
                         for x in (a, b))
                 sums += [float((b - a).gather(1, y).sum()),
                          float((b.exp() * (b - a)).sum())]
-        ratio, said = sums / (len(ids) * (ids.shape[1] - 1))
+        ratio, said = sums / (len(pieces) * (len(pieces[0][1]) - 1))
         return math.exp(ratio), said

@@ -3,22 +3,27 @@
 it writes the question too (it begins behind the template's "user"), answers to
 questions of ours, and free text.
 
-	own_text.py DENSE.gguf OUT.npz [--batches N] [--seed S]
+	own_text.py DENSE.gguf OUT.npz [--pieces N] [--seed S] [--not-in TEXT]
 
-Writes ids [n][LENGTH]; behind the end of an answer the model goes on as it
-likes, with a next question or another document.
+Writes ids [N][LENGTH]; behind the end of an answer the model goes on as it
+likes, with a next question or another document.  Questions of ours that are in
+TEXT, which is held out, are left out.
 """
 import argparse
-import itertools
 import time
 
-import jax.numpy as jnp
 import numpy as np
+import torch
+import torch.nn.functional as F
 
 import lm
+import net
 import shape
+from shape import HD, HEADS, KV
 
-BATCH, LENGTH = 128, 320
+LENGTH = 320
+# The vocabulary in blocks, of which one is drawn from first.
+BLOCK = 256
 SYSTEM = ('<|im_start|>system\nYou are a helpful AI assistant named SmolLM, '
           'trained by Hugging Face<|im_end|>\n')
 FORMS = (
@@ -46,64 +51,114 @@ FREE = (
 )
 
 
-def prompts(rng, n):
-    for i in range(n):
+def prompts(rng, n, known):
+    """Texts of n prompts; `known` has no question of ours."""
+    i = 0
+    while n:
+        i += 1
+        system = SYSTEM if rng.integers(2) else ''
         if i % 4 < 2:
-            system = SYSTEM if i % 4 == 0 else ''
-            yield system + '<|im_start|>user\n'
+            text = f'{system}<|im_start|>user\n'
         elif i % 4 == 2:
             form = FORMS[rng.integers(len(FORMS))]
-            things = rng.choice(THINGS, 2, replace=False)
-            system = SYSTEM if rng.integers(2) else ''
-            yield (f'{system}<|im_start|>user\n{form.format(*things)}'
-                   '<|im_end|>\n<|im_start|>assistant\n')
+            question = form.format(*rng.choice(THINGS, 2, replace=False))
+            if question in known:
+                continue
+            text = (f'{system}<|im_start|>user\n{question}<|im_end|>\n'
+                    '<|im_start|>assistant\n')
         else:
-            yield '<|endoftext|>' + FREE[rng.integers(len(FREE))]
+            text = '<|endoftext|>' + FREE[rng.integers(len(FREE))]
+        n -= 1
+        yield text
+
+
+class Writer:
+    """The dense model on a batch of texts, a position at a time."""
+
+    def __init__(self, dense, batch):
+        self.layers = [{k: w.to(net.BF16) if w.ndim == 2 else w
+                        for k, w in p.items()} for p in dense['layers']]
+        self.embd = dense['embd'].to(net.BF16)
+        self.out_norm, self.pos = dense['out_norm'], 0
+        self.cs = net.rotations(LENGTH)
+        self.k, self.v = torch.zeros(2, shape.L, batch, KV, LENGTH, HD,
+                                     dtype=net.BF16)
+
+    def attend(self, i, y):
+        b, now = len(y), self.pos
+        y = y.view(b, HEADS + 2 * KV, HD)
+        cs = [x[now] for x in self.cs]
+        qk = net.rotate(y[:, :HEADS + KV], cs)
+        self.k[i, :, :, now], self.v[i, :, :, now] = qk[:, HEADS:], \
+            y[:, HEADS + KV:]
+        q = qk[:, :HEADS].view(b, KV, HEADS // KV, HD)
+        s = q @ self.k[i, :, :, :now + 1].transpose(-1, -2)
+        p = (s.float() * HD ** -0.5).softmax(-1).to(net.BF16)
+        return (p @ self.v[i, :, :, :now + 1]).reshape(b, -1)
+
+    @torch.no_grad()
+    def step(self, ids):
+        """Logits of what comes behind one more id of each text."""
+        x = F.embedding(ids, self.embd).float()
+        for i, p in enumerate(self.layers):
+            y = F.linear(net.norm(x, p['attn_norm']).to(net.BF16), p['qkv'])
+            x = x + F.linear(self.attend(i, y), p['o']).float()
+            xn = net.norm(x, p['ffn_norm']).to(net.BF16)
+            h = F.silu(F.linear(xn, p['gate']).float()) * \
+                F.linear(xn, p['up']).float()
+            x = x + F.linear(h.to(net.BF16), p['down']).float()
+        self.pos += 1
+        return (net.norm(x, self.out_norm).to(net.BF16) @
+                self.embd.t()).float()
+
+
+def draw(logits, temperature):
+    """An id for each row: a block of the vocabulary, then a word in it."""
+    n = len(logits)
+    p = ((logits - logits.amax(-1, keepdim=True)) /
+         temperature[:, None]).exp_().view(n, -1, BLOCK)
+    below = p.sum(-1).cumsum(-1)
+    cut = torch.rand(n, 1) * below[:, -1:]
+    block = torch.searchsorted(below, cut).clamp(max=p.shape[1] - 1)
+    cut -= torch.where(block > 0, below.gather(1, (block - 1).clamp(min=0)), 0.)
+    inside = p[torch.arange(n), block[:, 0]].cumsum(-1)
+    return (block * BLOCK + torch.searchsorted(inside, cut).clamp(
+        max=BLOCK - 1))[:, 0].numpy()
 
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__.split('\n\n')[0])
     parser.add_argument('dense')
     parser.add_argument('out')
-    parser.add_argument('--batches', type=int, default=1)
+    parser.add_argument('--pieces', type=int, default=128)
     parser.add_argument('--seed', type=int, default=1)
+    parser.add_argument('--not-in', metavar='TEXT')
     args = parser.parse_args()
 
-    params = lm.bf16(lm.load_dense(args.dense))
-    layers, embd, out_norm = lm.split(params)
-    params = {'embd': embd, 'out_norm': out_norm, 'layers': [
-        {k: w[i] for k, w in layers.items()} for i in range(shape.L)]}
+    torch.set_num_threads(1)
+    torch.manual_seed(args.seed)
     rng = np.random.default_rng(args.seed)
-    texts = list(prompts(rng, BATCH * args.batches * 3))
+    known = open(args.not_in, encoding='utf-8').read() if args.not_in else ''
+    texts = list(prompts(rng, args.pieces, known))
     # One call of the tokenizer: prompts are cut apart at a marker.
     ids = lm.tokenize(args.dense, '<|endoftext|><|endoftext|>'.join(
         '<|im_end|>' + t for t in texts))
     cuts = np.flatnonzero((ids[:-1] == 0) & (ids[1:] == 0))
-    parts = [p[np.flatnonzero(p == shape.IM_END)[0] + 1:]
+    queue = [list(p[np.flatnonzero(p == shape.IM_END)[0] + 1:])
              for p in np.split(ids, cuts)]
-    source = itertools.cycle(parts)
-    done, start = [], time.time()
-    for b in range(args.batches):
-        out = np.zeros((BATCH, LENGTH), np.int32)
-        queue = [list(next(source)) for _ in range(BATCH)]
-        temperature = jnp.asarray(rng.choice([0.6, 0.8, 1.0], BATCH),
-                                  jnp.float32)
-        cache = lm.empty_cache(BATCH, LENGTH)
-        now = np.array([q.pop(0) for q in queue], np.int32)
-        for pos in range(LENGTH):
-            out[:, pos] = now
-            cut = rng.random(BATCH, np.float32)
-            cache, drawn = lm.sample(params, cache, jnp.asarray(now),
-                                     jnp.int32(pos), jnp.asarray(cut),
-                                     temperature, (pos // 160 + 1) * 160)
-            drawn = np.asarray(drawn)
-            if pos % 20 == 0:
-                print(f'batch {b}, {pos}: {time.time() - start:.0f} s',
-                      flush=True)
-            for i in range(BATCH):
-                now[i] = queue[i].pop(0) if queue[i] else drawn[i]
-        done.append(out)
-        np.savez_compressed(args.out, ids=np.concatenate(done))
+    temperature = torch.tensor(rng.choice([0.6, 0.8, 1.0, 1.0], args.pieces),
+                               dtype=torch.float32)
+    writer, start = Writer(net.load(args.dense), args.pieces), time.time()
+    out = np.zeros((args.pieces, LENGTH), np.int32)
+    now = np.array([q.pop(0) for q in queue], np.int32)
+    for pos in range(LENGTH):
+        out[:, pos] = now
+        drawn = draw(writer.step(torch.tensor(now)), temperature)
+        now = np.array([q.pop(0) if q else d for q, d in zip(queue, drawn)],
+                       np.int32)
+        if pos % 40 == 0:
+            print(f'{pos}: {time.time() - start:.0f} s', flush=True)
+    np.savez_compressed(args.out, ids=out)
 
 
 if __name__ == '__main__':

@@ -3,7 +3,7 @@
 measure on, which is learned from nowhere.
 
 	pieces.py DENSE.gguf OWN.npz BOOKS_DIR OUT.npz [--held-out DIR]
-		[--stories STORIES.jsonl]
+		[--stories STORIES.jsonl] [--more OWN.npz...]
 
 BOOKS_DIR holds NUMBER.txt as Project Gutenberg and the repositories of
 GITenberg have them; licences at head and tail are cut off, lines joined to
@@ -29,9 +29,10 @@ LENGTH = 320
 BOOKS, HELD_OUT_BOOK = ('1661', '5827', '113', '18304', '35'), '15122'
 CODE = ('argparse', 'heapq', 'textwrap', 'statistics', 'fractions', 'csv',
         'json/decoder', 'calendar')
-PIECES_OF_BOOK, PIECES_OF_CODE = 60, 8
+# Pieces of a book and of a file of code: for the cut, and to train on.
+TO_CUT, TO_TRAIN = (60, 8), (180, 16)
 HELD_OUT_OWN, HELD_OUT_BYTES = 24, 32000
-STORIES, STORY_LENGTH, STORY_BYTES, STORY_SEED = 900, 256, 1150, 5
+STORIES, STORY_SEED = 1600, 5
 
 
 def book(path):
@@ -54,17 +55,12 @@ def pieces(ids, most):
 
 
 def stories(model, path):
-    """The first STORY_LENGTH tokens of pieces that are long enough."""
     with open(path, encoding='utf-8') as f:
         texts = [json.loads(line)['text'] for line in f]
-    texts = [t for t in texts if len(t) > STORY_BYTES]
     random.seed(STORY_SEED)
     random.shuffle(texts)
-    # One call of the tokenizer: texts are cut apart at a marker.
-    ids = lm.tokenize(model, '<|endoftext|>'.join(texts[:STORIES]))
-    parts = np.split(ids, np.flatnonzero(ids == shape.EOT))
-    return np.stack([p[p != shape.EOT][:STORY_LENGTH] for p in parts
-                     if len(p) > STORY_LENGTH])
+    ids = lm.tokenize(model, '\n\n'.join(texts[:STORIES]))
+    return pieces(ids, STORIES)
 
 
 def chats(model, own, path):
@@ -82,19 +78,22 @@ def main():
     parser.add_argument('out')
     parser.add_argument('--held-out', metavar='DIR')
     parser.add_argument('--stories', metavar='STORIES')
+    parser.add_argument('--more', metavar='OWN', nargs='*', default=[],
+                        help='more text of the model; none is held out')
     args = parser.parse_args()
 
     own = np.load(args.own)['ids']
-    parts = {'own': own[:-HELD_OUT_OWN]}
+    of_book, of_code = TO_TRAIN if args.stories else TO_CUT
+    parts = {'own': np.concatenate(
+        [own[:-HELD_OUT_OWN], *(np.load(path)['ids'] for path in args.more)])}
     parts['book'] = np.concatenate([
         pieces(lm.tokenize(args.dense, book(os.path.join(
-            args.books, b + '.txt'))), PIECES_OF_BOOK) for b in BOOKS])
+            args.books, b + '.txt'))), of_book) for b in BOOKS])
     lib = sysconfig.get_path('stdlib')
     code = []
     for name in CODE:
         with open(os.path.join(lib, name + '.py'), encoding='utf-8') as f:
-            code.append(pieces(lm.tokenize(args.dense, f.read()),
-                               PIECES_OF_CODE))
+            code.append(pieces(lm.tokenize(args.dense, f.read()), of_code))
     parts['code'] = np.concatenate(code)
     if args.stories:
         parts['stories'] = stories(args.dense, args.stories)
