@@ -628,26 +628,25 @@ static void mul_has_the_same_bits_with_any_configuration(void **state)
 	}
 }
 
-static const char *config_name(enum pst_kcpu_vendor vendor, uint32_t family,
-			       uint32_t model)
+static bool is_config(const char *name, enum pst_kcpu_vendor vendor,
+		      uint32_t family, uint32_t model)
 {
 	struct pst_kcpu cpu = { vendor, family, model };
 
-	return pst_kconfig_of(&cpu)->name;
+	return !strcmp(pst_kconfig_of(&cpu)->name, name);
 }
 
 static void a_cpu_finds_its_configuration_by_family_and_model(void **state)
 {
 	(void)state;
-	assert_string_equal(config_name(PST_KCPU_AMD, 0x1a, 2), "zen5");
-	assert_string_equal(config_name(PST_KCPU_AMD, 0x19, 0x61), "zen4");
-	assert_string_equal(config_name(PST_KCPU_AMD, 0x19, 0x21), "zen");
-	assert_string_equal(config_name(PST_KCPU_INTEL, 6, 0x8f),
-			    "intel-server");
-	assert_string_equal(config_name(PST_KCPU_INTEL, 6, 0x8e), "intel-256k");
-	assert_string_equal(config_name(PST_KCPU_INTEL, 6, 0x01), "default");
-	assert_string_equal(config_name(PST_KCPU_AMD, 6, 0x8f), "default");
-	assert_string_equal(config_name(PST_KCPU_OTHER, 0x1a, 2), "default");
+	assert_true(is_config("zen5", PST_KCPU_AMD, 0x1a, 2));
+	assert_true(is_config("zen4", PST_KCPU_AMD, 0x19, 0x61));
+	assert_true(is_config("zen", PST_KCPU_AMD, 0x19, 0x21));
+	assert_true(is_config("intel-server", PST_KCPU_INTEL, 6, 0x8f));
+	assert_true(is_config("intel-256k", PST_KCPU_INTEL, 6, 0x8e));
+	assert_true(is_config("default", PST_KCPU_INTEL, 6, 0x01));
+	assert_true(is_config("default", PST_KCPU_AMD, 6, 0x8f));
+	assert_true(is_config("default", PST_KCPU_OTHER, 0x1a, 2));
 }
 
 /* A larger panel would not fit into the scratch that callers give. */
@@ -664,8 +663,7 @@ static void every_configuration_fits_into_the_scratch(void **state)
 		own += c == k.config;
 		assert_in_range(c->panel_bytes, 1, PST_K_PANEL_BYTES);
 		for (i = 0; i < nr; i++)
-			assert_string_not_equal(c->name,
-						pst_kconfig_at(i)->name);
+			assert_true(strcmp(c->name, pst_kconfig_at(i)->name));
 	}
 	assert_int_equal(own, 1);
 }
