@@ -20,7 +20,11 @@
 
 void pst_deal_begin(struct deal *d, uint32_t unit, uint32_t nr_workers)
 {
-	*d = (struct deal){ .unit = unit, .nr_workers = nr_workers };
+	d->unit = unit;
+	d->nr_workers = nr_workers;
+	d->total = 0;
+	d->nr_x = 0;
+	d->row_bytes = 0;
 }
 
 void pst_deal_add(struct deal *d, const struct pst_weight *w, uint32_t nr_x)
@@ -38,36 +42,32 @@ static uint32_t least_of(const struct deal *d)
 
 	if (d->nr_x > 1)
 		least = d->total / (LEAST_PARTS * d->nr_workers);
-	return (uint32_t)PST_MAX(PST_MIN(least, most), (uint64_t)1);
+	least = PST_MIN(least, most);
+	/* Never more pieces than there is room for. */
+	most = (d->total + PST_DEAL_PIECES - 1) / PST_DEAL_PIECES;
+	return (uint32_t)PST_MAX(least, PST_MAX(most, (uint64_t)1));
 }
 
-/* The piece after @at units; behind the last one it is empty. */
-static struct deal_piece piece_at(const struct deal *d, uint32_t at)
+uint32_t pst_deal_end(struct deal *d)
 {
-	uint32_t left = d->total - at, parts = PIECES * d->nr_workers;
-	uint32_t nr = PST_MAX((left + parts - 1) / parts, least_of(d));
+	uint32_t parts = PIECES * d->nr_workers, least = least_of(d);
+	uint32_t count = 0, at = 0;
 
-	if (d->nr_workers == 1)
-		nr = left;
-	return (struct deal_piece){ .from = at, .nr = PST_MIN(nr, left) };
-}
+	while (at < d->total) {
+		uint32_t left = d->total - at;
+		uint32_t nr = PST_MAX((left + parts - 1) / parts, least);
 
-uint32_t pst_deal_count(const struct deal *d)
-{
-	uint32_t count = 0;
-
-	for (uint32_t at = 0; at < d->total; count++)
-		at += piece_at(d, at).nr;
+		d->from[count++] = at;
+		at += d->nr_workers == 1 ? left : PST_MIN(nr, left);
+	}
+	d->from[count] = at;
 	return count;
 }
 
 struct deal_piece pst_deal_piece(const struct deal *d, uint32_t index)
 {
-	struct deal_piece p = piece_at(d, 0);
-
-	while (index--)
-		p = piece_at(d, p.from + p.nr);
-	return p;
+	return (struct deal_piece){ .from = d->from[index],
+				    .nr = d->from[index + 1] - d->from[index] };
 }
 
 bool pst_deal_part(const struct deal *d, struct deal_piece *p, uint32_t nr_rows,

@@ -96,7 +96,7 @@ void pst_ffn_begin(struct pst_fwd *f, const struct ffn_item *items, uint32_t nr)
 	pst_deal_begin(&j.deal, PST_K_QBLOCK, f->n_workers);
 	for (uint32_t i = 0; i < nr; i++)
 		pst_deal_add(&j.deal, &items[i].gate, items[i].nr);
-	pst_pool_run(f->pool, gate_up_chunk, &j, pst_deal_count(&j.deal));
+	pst_pool_run(f->pool, gate_up_chunk, &j, pst_deal_end(&j.deal));
 }
 
 void pst_ffn_finish(struct pst_fwd *f, const struct ffn_item *items,
@@ -107,7 +107,7 @@ void pst_ffn_finish(struct pst_fwd *f, const struct ffn_item *items,
 	pst_deal_begin(&j.deal, PST_DEAL_ROWS, f->n_workers);
 	for (uint32_t i = 0; i < nr; i++)
 		pst_deal_add(&j.deal, &items[i].down, items[i].nr);
-	pst_pool_run(f->pool, down_chunk, &j, pst_deal_count(&j.deal));
+	pst_pool_run(f->pool, down_chunk, &j, pst_deal_end(&j.deal));
 }
 
 void pst_ffn_run(struct pst_fwd *f, const struct ffn_item *items, uint32_t nr,

@@ -219,6 +219,8 @@ struct ffn_item {
 
 /* Rows that stay together: kernels take as many at a time. */
 #define PST_DEAL_ROWS 16
+/* Pieces of a job at most, whatever the number of threads. */
+#define PST_DEAL_PIECES 512
 
 /**
  * struct deal - the rows of a job
@@ -226,10 +228,12 @@ struct ffn_item {
  * @total: units of all matrices; each begins one
  * @row_bytes: of the widest row
  * @nr_x: tokens, the most of any matrix
+ * @from: first unit of each piece, then the end
  */
 struct deal {
 	uint32_t unit, nr_workers, total, nr_x;
 	uint64_t row_bytes;
+	uint32_t from[PST_DEAL_PIECES + 1];
 };
 
 /* Units that a thread computes at once, and what of them one matrix has. */
@@ -241,12 +245,16 @@ struct deal_part {
 	uint32_t row, nr;
 };
 
-/** pst_deal_begin() - no rows yet; then pst_deal_add() for each matrix */
+/** pst_deal_begin() - no rows yet; then pst_deal_add() for each, _end() */
 void pst_deal_begin(struct deal *d, uint32_t unit, uint32_t nr_workers);
 void pst_deal_add(struct deal *d, const struct pst_weight *w, uint32_t nr_x);
 
-/** pst_deal_count() - pieces of the job */
-uint32_t pst_deal_count(const struct deal *d);
+/**
+ * pst_deal_end() - cuts the job
+ *
+ * Return: pieces, PST_DEAL_PIECES at most.
+ */
+uint32_t pst_deal_end(struct deal *d);
 
 /** pst_deal_piece() - one of them, in the order in which they are begun */
 struct deal_piece pst_deal_piece(const struct deal *d, uint32_t index);

@@ -83,5 +83,5 @@ void pst_linear(struct pst_fwd *f, const struct lin_item *items, uint32_t nr)
 		pst_deal_add(&j.deal, items[i].w, items[i].nr_x);
 	if (f->store)
 		pst_store_poll(f->store);
-	pst_pool_run(f->pool, lin_chunk, &j, pst_deal_count(&j.deal));
+	pst_pool_run(f->pool, lin_chunk, &j, pst_deal_end(&j.deal));
 }
