@@ -136,6 +136,40 @@ int mbed_eval(struct mbed *b, const int32_t *tokens, uint32_t nr,
 	return rc;
 }
 
+float *mbed_logits(const struct mbed_args *args, uint32_t nr, uint32_t pass,
+		   uint32_t *n_vocab)
+{
+	int32_t *tokens = calloc(nr, sizeof(*tokens));
+	uint64_t rng = 20261121;
+	struct mbed b;
+	float *out;
+
+	mbed_open(&b, args);
+	*n_vocab = b.m->hp.n_vocab;
+	out = calloc((size_t)nr * *n_vocab, sizeof(*out));
+	assert_non_null(tokens);
+	assert_non_null(out);
+	for (uint32_t i = 0; i < nr; i++)
+		tokens[i] = (int32_t)(pst_rng_next(&rng) % *n_vocab);
+	assert_int_equal(mbed_eval(&b, tokens, nr, pass, out), 0);
+	mbed_close(&b);
+	free(tokens);
+	return out;
+}
+
+double mbed_nmse(const float *want, const float *got, size_t nr)
+{
+	double diff = 0.0, all = 0.0;
+
+	for (size_t i = 0; i < nr; i++) {
+		double d = (double)got[i] - (double)want[i];
+
+		diff += d * d;
+		all += (double)want[i] * (double)want[i];
+	}
+	return diff / all;
+}
+
 char *mbed_write(const struct tiny_model *m)
 {
 	char *path = strdup("/tmp/pst-model-XXXXXX");

@@ -72,6 +72,19 @@ void mbed_close(struct mbed *b);
 int mbed_eval(struct mbed *b, const int32_t *tokens, uint32_t nr,
 	      uint32_t n_batch, float *out);
 
+/**
+ * mbed_logits() - open, append the first @nr tokens of a fixed random text in
+ *	passes of @pass, close
+ * @n_vocab: filled in
+ *
+ * Return: [nr][n_vocab], to be freed.
+ */
+float *mbed_logits(const struct mbed_args *args, uint32_t nr, uint32_t pass,
+		   uint32_t *n_vocab);
+
+/** mbed_nmse() - squared error of @got beside the square of @want */
+double mbed_nmse(const float *want, const float *got, size_t nr);
+
 /** mbed_write() - a tiny model into a temporary file; its path, to be freed */
 char *mbed_write(const struct tiny_model *m);
 

@@ -228,25 +228,6 @@ static const char *const models[] = { "logits/q-qwen3moe-Q4_K/model.gguf",
 
 #define TEXT 40
 
-/* Logits of a text; heap. */
-static float *eval(const struct mbed_args *args, uint32_t *n_vocab)
-{
-	uint64_t rng = 20261121;
-	int32_t tokens[TEXT];
-	struct mbed b;
-	float *out;
-
-	mbed_open(&b, args);
-	*n_vocab = b.m->hp.n_vocab;
-	for (int i = 0; i < TEXT; i++)
-		tokens[i] = (int32_t)(pst_rng_next(&rng) % *n_vocab);
-	out = calloc((size_t)TEXT * *n_vocab, sizeof(*out));
-	assert_non_null(out);
-	assert_int_equal(mbed_eval(&b, tokens, TEXT, args->n_batch, out), 0);
-	mbed_close(&b);
-	return out;
-}
-
 static void check_model(const char *name, uint32_t mask)
 {
 	static const uint32_t batches[] = { 1, 7, 33 };
@@ -260,7 +241,7 @@ static void check_model(const char *name, uint32_t mask)
 				  .kv = PST_KV_F32,
 				  .activations = PST_ACT_Q16 };
 	uint32_t n_vocab;
-	float *want = eval(&args, &n_vocab), *coarse;
+	float *want = mbed_logits(&args, TEXT, args.n_batch, &n_vocab), *coarse;
 
 	for (uint32_t i = 0; i < PST_ARRAY_SIZE(batches); i++) {
 		float *got;
@@ -268,13 +249,13 @@ static void check_model(const char *name, uint32_t mask)
 		args.n_batch = batches[i];
 		args.threads = 1 + i;
 		args.nr_slots = i ? 0 : 9;
-		got = eval(&args, &n_vocab);
+		got = mbed_logits(&args, TEXT, args.n_batch, &n_vocab);
 		assert_memory_equal(got, want,
 				    (size_t)TEXT * n_vocab * sizeof(*got));
 		free(got);
 	}
 	args.activations = PST_ACT_Q8;
-	coarse = eval(&args, &n_vocab);
+	coarse = mbed_logits(&args, TEXT, args.n_batch, &n_vocab);
 	assert_memory_not_equal(coarse, want,
 				(size_t)TEXT * n_vocab * sizeof(*want));
 	free(coarse);

@@ -19,44 +19,6 @@
 static const char *const archs[] = { "deepseek2", "deepseek32", "glm-dsa",
 				     "kimi-linear", "kimi-k3" };
 
-/* Logits of all tokens, in passes of so many; heap. */
-static float *eval_by(const struct mbed_args *args, uint32_t pass,
-		      uint32_t *n_vocab)
-{
-	uint64_t rng = 20261121;
-	int32_t tokens[NR_TOKENS];
-	struct mbed b;
-	float *out;
-
-	mbed_open(&b, args);
-	*n_vocab = b.m->hp.n_vocab;
-	for (int i = 0; i < NR_TOKENS; i++)
-		tokens[i] = (int32_t)(pst_rng_next(&rng) % *n_vocab);
-	out = calloc((size_t)NR_TOKENS * *n_vocab, sizeof(*out));
-	assert_non_null(out);
-	assert_int_equal(mbed_eval(&b, tokens, NR_TOKENS, pass, out), 0);
-	mbed_close(&b);
-	return out;
-}
-
-static float *eval(const struct mbed_args *args, uint32_t *n_vocab)
-{
-	return eval_by(args, args->n_batch, n_vocab);
-}
-
-static double nmse(const float *want, const float *got, size_t n)
-{
-	double err = 0, all = 0;
-
-	for (size_t i = 0; i < n; i++) {
-		double d = (double)got[i] - (double)want[i];
-
-		err += d * d;
-		all += (double)want[i] * (double)want[i];
-	}
-	return err / all;
-}
-
 /* Chunks of one tile, of three, and of none that is whole. */
 static void check_model(char *path, uint32_t mask, enum pst_kv_type kv)
 {
@@ -69,7 +31,7 @@ static void check_model(char *path, uint32_t mask, enum pst_kv_type kv)
 				  .cpu_mask = mask,
 				  .kv = kv };
 	uint32_t n_vocab;
-	float *absorbed = eval(&args, &n_vocab);
+	float *absorbed = mbed_logits(&args, NR_TOKENS, args.n_batch, &n_vocab);
 	size_t n = (size_t)NR_TOKENS * n_vocab;
 
 	args.mla = PST_MLA_DECOMPRESSED;
@@ -78,14 +40,14 @@ static void check_model(char *path, uint32_t mask, enum pst_kv_type kv)
 
 		args.n_batch = batches[i];
 		args.threads = 1;
-		want = eval(&args, &n_vocab);
+		want = mbed_logits(&args, NR_TOKENS, args.n_batch, &n_vocab);
 		assert_memory_not_equal(want, absorbed, n * sizeof(*want));
-		if (!(nmse(absorbed, want, n) < 1e-9))
+		if (!(mbed_nmse(absorbed, want, n) < 1e-9))
 			fail_msg("%s: chunks of %u: NMSE %g", path, batches[i],
-				 nmse(absorbed, want, n));
+				 mbed_nmse(absorbed, want, n));
 		args.threads = 2 + i % 2;
 		args.nr_slots = 0;
-		got = eval(&args, &n_vocab);
+		got = mbed_logits(&args, NR_TOKENS, args.n_batch, &n_vocab);
 		assert_memory_equal(got, want, n * sizeof(*got));
 		free(want);
 		free(got);
@@ -174,9 +136,9 @@ static void single_tokens_have_the_bits_of_the_absorbed_form(void **state)
 	tm_init(&tm, "deepseek2", true);
 	path = mbed_write(&tm);
 	args.path = path;
-	want = eval_by(&args, 1, &n_vocab);
+	want = mbed_logits(&args, NR_TOKENS, 1, &n_vocab);
 	args.mla = PST_MLA_DECOMPRESSED;
-	got = eval_by(&args, 1, &n_vocab);
+	got = mbed_logits(&args, NR_TOKENS, 1, &n_vocab);
 	assert_memory_equal(got, want,
 			    (size_t)NR_TOKENS * n_vocab * sizeof(*got));
 	free(want);

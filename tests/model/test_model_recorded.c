@@ -81,19 +81,6 @@ static void read_record(const struct tm_family *f, float *out)
 	free(path);
 }
 
-static double nmse(const float *want, const float *got)
-{
-	double diff = 0.0, all = 0.0;
-
-	for (uint32_t i = 0; i < NR_VALUES; i++) {
-		double d = (double)got[i] - (double)want[i];
-
-		diff += d * d;
-		all += (double)want[i] * (double)want[i];
-	}
-	return diff / all;
-}
-
 static void every_family_gives_its_recorded_logits(void **state)
 {
 	uint32_t failed = 0;
@@ -109,7 +96,7 @@ static void every_family_gives_its_recorded_logits(void **state)
 			double err;
 
 			compute(f, levels[l], got);
-			err = nmse(want, got);
+			err = mbed_nmse(want, got, NR_VALUES);
 			if (err <= MAX_NMSE)
 				continue;
 			print_error("%s%s, CPU mask %#x: NMSE %g\n", f->arch,
@@ -130,7 +117,7 @@ static void no_two_families_have_the_same_record(void **state)
 		for (size_t j = 0; j < i; j++) {
 			read_record(&tm_families[i], a);
 			read_record(&tm_families[j], b);
-			if (nmse(a, b) < 1e-3)
+			if (mbed_nmse(a, b, NR_VALUES) < 1e-3)
 				fail_msg("%s is like %s", tm_families[i].arch,
 					 tm_families[j].arch);
 		}

@@ -19,26 +19,6 @@ static const char *const archs[] = { "qwen3moe",   "gpt-oss",	"gemma4",
 				     "llama4",	   "deepseek2", "glm-dsa",
 				     "minimax-m3", "deepseek4" };
 
-/* Logits of all tokens, [NR_TOKENS][n_vocab]; heap. */
-static float *eval(const struct mbed_args *args, uint32_t *n_vocab)
-{
-	uint64_t rng = 20261121;
-	int32_t tokens[NR_TOKENS];
-	struct mbed b;
-	float *out;
-
-	mbed_open(&b, args);
-	*n_vocab = b.m->hp.n_vocab;
-	for (int i = 0; i < NR_TOKENS; i++)
-		tokens[i] = (int32_t)(pst_rng_next(&rng) % *n_vocab);
-	out = calloc((size_t)NR_TOKENS * *n_vocab, sizeof(*out));
-	assert_non_null(out);
-	assert_int_equal(mbed_eval(&b, tokens, NR_TOKENS, args->n_batch, out),
-			 0);
-	mbed_close(&b);
-	return out;
-}
-
 static void check_model(char *path, uint32_t cpu_mask, enum pst_kv_type kv)
 {
 	static const uint32_t batches[] = { 1, 29, PST_K_ATTN_TILE + 1 };
@@ -52,13 +32,13 @@ static void check_model(char *path, uint32_t cpu_mask, enum pst_kv_type kv)
 	uint32_t n_vocab;
 	float *want;
 
-	want = eval(&args, &n_vocab);
+	want = mbed_logits(&args, NR_TOKENS, args.n_batch, &n_vocab);
 	for (size_t i = 0; i < PST_ARRAY_SIZE(batches); i++) {
 		float *got;
 
 		args.n_batch = batches[i];
 		args.threads = 1 + (uint32_t)i;
-		got = eval(&args, &n_vocab);
+		got = mbed_logits(&args, NR_TOKENS, args.n_batch, &n_vocab);
 		for (size_t at = 0; at < (size_t)NR_TOKENS * n_vocab; at++)
 			if (!isfinite(want[at]) ||
 			    memcmp(&got[at], &want[at], sizeof(*got)))
@@ -138,7 +118,8 @@ static void q8_0_rows_are_near_what_was_put_there(void **state)
 					  .cpu_mask = ALL_CPU,
 					  .kv = types[i] };
 
-		logits[i] = eval(&args, &n_vocab);
+		logits[i] =
+			mbed_logits(&args, NR_TOKENS, args.n_batch, &n_vocab);
 	}
 	for (size_t i = 0; i < (size_t)NR_TOKENS * n_vocab; i++) {
 		double d = (double)logits[1][i] - (double)logits[0][i];
