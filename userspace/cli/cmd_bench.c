@@ -7,6 +7,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include <xxhash.h>
+
 #include "cli.h"
 #include "watch.h"
 
@@ -25,50 +27,19 @@ struct result {
 	uint32_t slots, experts;
 };
 
-/* Chains of the hash that are multiplied side by side. */
-#define LANES	  8
-#define FNV_PRIME 0x100000001b3ULL
-
 struct sums {
-	uint64_t hash[LANES];
+	uint64_t hash;
 	uint32_t nr_vocab;
 };
 
-static void sums_begin(struct sums *s, uint32_t nr_vocab)
-{
-	for (uint64_t i = 0; i < LANES; i++)
-		s->hash[i] = 0xcbf29ce484222325ULL + i;
-	s->nr_vocab = nr_vocab;
-}
-
-static uint64_t sums_end(const struct sums *s)
-{
-	uint64_t hash = 0;
-
-	for (int i = 0; i < LANES; i++)
-		hash = (hash ^ s->hash[i]) * FNV_PRIME;
-	return hash;
-}
-
-/*
- * Modes must agree to the bit: the logits are hashed, not just produced.  It is
- * done within the time of a token, so not one number after the other.
- */
+/* Modes must agree to the bit: the logits are hashed, not just produced. */
 static int on_logits(void *ctx, uint32_t index, const float *logits)
 {
 	struct sums *s = ctx;
-	uint32_t bits[LANES], i = 0;
 
 	(void)index;
-	for (; i + LANES <= s->nr_vocab; i += LANES) {
-		memcpy(bits, &logits[i], sizeof(bits));
-		for (uint32_t l = 0; l < LANES; l++)
-			s->hash[l] = (s->hash[l] ^ bits[l]) * FNV_PRIME;
-	}
-	for (; i < s->nr_vocab; i++) {
-		memcpy(bits, &logits[i], sizeof(*bits));
-		s->hash[0] = (s->hash[0] ^ bits[0]) * FNV_PRIME;
-	}
+	s->hash = XXH3_64bits_withSeed(logits, s->nr_vocab * sizeof(*logits),
+				       s->hash);
 	return 0;
 }
 
@@ -115,7 +86,7 @@ static int measure(struct pst_engine *e, struct cli_watch *w,
 		   const int32_t *ids, struct result *r, uint64_t *hash)
 {
 	const struct cli_opts *o = w->o;
-	struct sums sums;
+	struct sums sums = { .nr_vocab = pst_engine_nr_vocab(e) };
 	struct pst_session *s;
 	struct pst_diag diag;
 	uint64_t start;
@@ -124,7 +95,6 @@ static int measure(struct pst_engine *e, struct cli_watch *w,
 	pst_diag_init(&diag);
 	if (rc)
 		return cli_fail(rc, NULL);
-	sums_begin(&sums, pst_engine_nr_vocab(e));
 	if (o->prompt_tokens)
 		pst_engine_estimate_prompt(e, o->prompt_tokens, &r->expected);
 	start = pst_now_ns();
@@ -143,7 +113,7 @@ static int measure(struct pst_engine *e, struct cli_watch *w,
 	pst_session_destroy(s);
 	r->s.prompt_tokens = o->prompt_tokens;
 	r->s.reply_tokens = o->gen_tokens;
-	*hash = sums_end(&sums);
+	*hash = sums.hash;
 	fill(r);
 	return rc ? cli_fail(rc, &diag) : EXIT_OK;
 }
