@@ -104,7 +104,9 @@ static void mul_chunk(void *ctx, uint32_t chunk, uint32_t worker)
 	ops->mul(&m);
 }
 
-/* The rows of a job are dealt as the model deals them. */
+/* Chunks of one size; those of the model, see deal.c there, get smaller towards
+ * a job's end, so that its threads wait less for each other.
+ */
 static uint32_t chunk_rows(const struct bench *b, uint32_t nr_rows)
 {
 	return (uint32_t)pst_align_up(
