@@ -259,6 +259,20 @@ static void the_right_to_lock_lifts_the_lock_limit(void **s)
 	assert_int_equal(limits_of(st, 64).memlock, 64);
 }
 
+static void the_tighter_of_machine_and_cgroup_is_the_room(void **s)
+{
+	struct pst_mem_limits l = { .mem_available = 100,
+				    .cgroup_limit = UINT64_MAX };
+
+	assert_int_equal(pst_mem_room(&l), 100);
+	l.cgroup_limit = 90;
+	l.cgroup_used = 30;
+	assert_int_equal(pst_mem_room(&l), 60);
+	/* A limit that was lowered below what is in use. */
+	l.cgroup_used = 95;
+	assert_int_equal(pst_mem_room(&l), 0);
+}
+
 static void usage_is_parsed_from_status(void **s)
 {
 	struct pst_mem_usage u;
@@ -327,6 +341,7 @@ int main(void)
 		WITH_ROOT(nonsense_reads_as_no_limit),
 		WITH_ROOT(huge_pages_that_are_promised_are_not_free),
 		WITH_ROOT(the_right_to_lock_lifts_the_lock_limit),
+		cmocka_unit_test(the_tighter_of_machine_and_cgroup_is_the_room),
 		cmocka_unit_test(usage_is_parsed_from_status),
 		cmocka_unit_test(huge_pages_of_a_range_are_summed_from_smaps),
 		cmocka_unit_test(this_machine_can_be_read),

@@ -262,9 +262,9 @@ static void the_machine_can_be_read(void **s)
 	assert_int_equal(pst_topo_read(&t), 0);
 	assert_true(t.nr_cores >= 1 && t.nr_nodes >= 1);
 	assert_true(t.mem_bytes > 64 * PST_MIB);
-	print_message("%s: %u cores, %u nodes, L3 %llu KiB\n", t.cpu_name,
-		      t.nr_cores, t.nr_nodes,
-		      (unsigned long long)(t.l3_bytes / PST_KIB));
+	print_message("%s: %u cores, %u nodes, caches of %llu KiB\n",
+		      t.cpu_name, t.nr_cores, t.nr_nodes,
+		      (unsigned long long)(t.cache_bytes / PST_KIB));
 	nr = pst_topo_cores(cpus, WORKERS_MAX, &nr_cpus);
 	assert_int_equal(nr, PST_MIN(t.nr_cores, WORKERS_MAX));
 	assert_true(nr_cpus >= t.nr_cores);

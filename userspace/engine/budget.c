@@ -59,20 +59,11 @@ static int find_room(const struct pst_engine *e, uint64_t own, uint64_t *out)
 {
 	struct pst_mem_limits lim;
 	int rc = pst_mem_limits_read(&lim);
-	uint64_t room;
 
 	if (rc)
 		return rc;
-	room = lim.mem_available;
-	if (lim.cgroup_limit != UINT64_MAX) {
-		uint64_t left = lim.cgroup_limit > lim.cgroup_used
-					? lim.cgroup_limit - lim.cgroup_used
-					: 0;
-
-		room = PST_MIN(room, left);
-	}
 	/* No memory cgroup counts hugetlb pages; a named pool is ours. */
-	*out = room + own + hugetlb_room(e, &lim) +
+	*out = pst_mem_room(&lim) + own + hugetlb_room(e, &lim) +
 	       pst_mem_pool_held(e->mem_pool);
 	return 0;
 }

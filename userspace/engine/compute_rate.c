@@ -8,31 +8,35 @@
 #include <string.h>
 
 #include "compute_rate.h"
+#include "deal.h"
 #include "mem.h"
 
 /* As a half this is 0.01, as a bfloat 5e-19, as an exponent 2^-94. */
 #define FILL	    0x21
 #define MAX_JOBS    256
 #define CHUNK_BYTES (256 * PST_KIB)
-#define REPEATS	    3
-#define JOBS	    2000
-#define WAKES	    16
-#define WAIT_NS	    1000000
+/* Of a plain read: enough that its two ends do not count. */
+#define READ_BYTES (256 * PST_MIB)
+#define REPEATS	   3
+#define JOBS	   2000
+#define WAKES	   16
+#define WAIT_NS	   1000000
 
 struct bench {
 	const struct pst_kernels *k;
 	struct pst_pool *pool;
 	struct pst_mem weights;
-	uint32_t max_in, max_rows; /* of any shape; of any chunk */
+	uint32_t max_in, max_rows; /* of any shape */
 	uint32_t columns; /* of products that round */
 
 	/* The present job. */
-	uint32_t type, n_in, nr_rows, chunk_rows;
-	size_t row_bytes;
+	uint32_t type;
+	struct pst_weight w; /* its rows; not where they are */
+	struct deal deal;
 	const uint8_t *first;
 
 	struct pst_kact x; /* one row */
-	float *y; /* [nr_workers][columns][max_rows] */
+	float *y; /* [columns][max_rows] */
 	float *scratch; /* [nr_workers][max_in + 64] */
 	void *block; /* what x, y and scratch lie in */
 };
@@ -65,11 +69,10 @@ double pst_mem_read_bps(struct pst_pool *pool, const void *addr,
 	uint64_t best = UINT64_MAX;
 	uint32_t chunks;
 
-	size_bytes = PST_MIN(size_bytes, 4 * PST_COMPUTE_RATE_BYTES);
+	size_bytes = PST_MIN(size_bytes, READ_BYTES);
 	r.nr_words = size_bytes / sizeof(uint64_t);
 	chunks = (uint32_t)(size_bytes / CHUNK_BYTES);
-	/* What a cache may hold says nothing of memory. */
-	if (!addr || size_bytes < PST_COMPUTE_RATE_BYTES)
+	if (!addr || !chunks)
 		return 0.0;
 	for (int i = 0; i < REPEATS; i++) {
 		uint64_t start = pst_now_ns();
@@ -85,63 +88,64 @@ static void mul_chunk(void *ctx, uint32_t chunk, uint32_t worker)
 	static const uint32_t same[PST_COMPUTE_COLUMNS] = { 0 };
 	const struct bench *b = ctx;
 	const struct pst_ktype_ops *ops = &b->k->types[b->type];
-	uint32_t row = chunk * b->chunk_rows;
+	struct deal_piece piece = pst_deal_piece(&b->deal, chunk);
+	struct deal_part part;
 	struct pst_kmul m = {
-		.w = b->first + row * b->row_bytes,
-		.row_bytes = b->row_bytes,
-		.n = b->n_in,
-		.nr_rows = PST_MIN(b->chunk_rows, b->nr_rows - row),
+		.row_bytes = b->w.row_bytes,
+		.n = b->w.n_in,
 		.x = &b->x,
 		.idx = same,
 		.nr_x = ops->act == PST_KACT_Q8 ? b->columns : 1,
-		.y = b->y + (size_t)worker * b->columns * b->max_rows,
 		.y_stride = b->max_rows,
 		.config = b->k->config,
 		.scratch = b->scratch +
 			   worker * pst_kmul_scratch_floats(b->max_in),
 	};
 
+	if (!pst_deal_part(&b->deal, &piece, b->w.n_out, &part))
+		return;
+	m.w = b->first + part.row * b->w.row_bytes;
+	m.nr_rows = part.nr;
+	m.y = b->y + part.row;
 	ops->mul(&m);
 }
 
-/* Chunks of one size; those of the model, see deal.c there, get smaller towards
- * a job's end, so that its threads wait less for each other.
- */
-static uint32_t chunk_rows(const struct bench *b, uint32_t nr_rows)
+/* Dealt like the products of a token. */
+static void run_job(struct bench *b, const uint8_t *first)
 {
-	return (uint32_t)pst_align_up(
-		nr_rows / (pst_pool_nr_workers(b->pool) * 8) + 1, 16);
+	b->first = first;
+	pst_deal_begin(&b->deal, PST_DEAL_ROWS, pst_pool_nr_workers(b->pool));
+	pst_deal_add(&b->deal, &b->w, 1);
+	pst_pool_run(b->pool, mul_chunk, b, pst_deal_end(&b->deal));
 }
 
 /* Job after job through all of the memory, so that no weight is in a cache. */
 static double shape_s(struct bench *b, const struct pst_compute_shape *s)
 {
 	const struct pst_ktype_ops *ops = &b->k->types[s->type];
-	uint64_t start = 0, job_bytes;
+	uint64_t start = 0, row_bytes, job_bytes;
 	uint32_t jobs;
 
+	row_bytes = (uint64_t)s->n_in / ops->block_elems * ops->block_bytes;
 	b->type = s->type;
-	b->n_in = s->n_in;
-	b->row_bytes = (size_t)s->n_in / ops->block_elems * ops->block_bytes;
-	b->nr_rows = (uint32_t)PST_MIN(s->n_out,
-				       b->weights.size_bytes / b->row_bytes);
-	b->chunk_rows = chunk_rows(b, b->nr_rows);
-	job_bytes = b->nr_rows * b->row_bytes;
+	b->w = (struct pst_weight){
+		.n_in = s->n_in,
+		.n_out = (uint32_t)PST_MIN(s->n_out,
+					   b->weights.size_bytes / row_bytes),
+		.row_bytes = row_bytes,
+	};
+	job_bytes = b->w.n_out * row_bytes;
 	jobs = (uint32_t)PST_MIN(b->weights.size_bytes / job_bytes, MAX_JOBS);
 	/* The first round only warms up; a mean, since a run is one, too. */
 	for (int i = 0; i <= REPEATS; i++) {
 		if (i == 1)
 			start = pst_now_ns();
-		for (uint32_t n = 0; n < jobs; n++) {
-			b->first = (const uint8_t *)b->weights.addr +
-				   n * (b->weights.size_bytes / jobs);
-			pst_pool_run(b->pool, mul_chunk, b,
-				     (b->nr_rows + b->chunk_rows - 1) /
-					     b->chunk_rows);
-		}
+		for (uint32_t n = 0; n < jobs; n++)
+			run_job(b, (const uint8_t *)b->weights.addr +
+					   n * (b->weights.size_bytes / jobs));
 	}
 	return (double)(pst_now_ns() - start) * 1e-9 / REPEATS / jobs *
-	       s->n_out / b->nr_rows;
+	       s->n_out / b->w.n_out;
 }
 
 static void no_chunk(void *ctx, uint32_t chunk, uint32_t worker)
@@ -180,7 +184,7 @@ static int make_rows(struct bench *b)
 	size_t n = b->max_in, blocks = n / PST_K_QBLOCK;
 	size_t scratch = pst_kmul_scratch_floats(b->max_in);
 	size_t y = (size_t)b->columns * b->max_rows;
-	size_t floats = n + blocks + workers * (y + scratch);
+	size_t floats = n + blocks + y + workers * scratch;
 	size_t bytes = floats * sizeof(float) + blocks * sizeof(int32_t) + n;
 	float *f32;
 	int8_t *q8;
@@ -192,7 +196,7 @@ static int make_rows(struct bench *b)
 	f32 = b->block;
 	b->scratch = f32 + n;
 	b->y = b->scratch + workers * scratch;
-	q8 = (int8_t *)(b->y + workers * y);
+	q8 = (int8_t *)(b->y + y);
 	b->x = (struct pst_kact){
 		.f32 = f32,
 		.q8 = q8,
@@ -214,31 +218,29 @@ static bool has_kernel(const struct bench *b, const struct pst_compute_shape *s)
 	       s->n_in % b->k->types[s->type].block_elems == 0;
 }
 
-int pst_compute_rate_measure(const struct pst_kernels *k, struct pst_pool *pool,
+int pst_compute_rate_measure(const struct pst_compute_args *args,
 			     struct pst_compute_shape *shapes, uint32_t nr,
-			     uint32_t columns, struct pst_compute_rate *out)
+			     struct pst_compute_rate *out)
 {
-	struct bench b = { .k = k,
-			   .pool = pool,
+	struct bench b = { .k = args->k,
+			   .pool = args->pool,
 			   .max_in = 64,
-			   .max_rows = 64,
-			   .columns = columns };
-	struct pst_mem_args args = { .size_bytes = PST_COMPUTE_RATE_BYTES,
-				     .want = PST_MEM_THP,
-				     .node = -1 };
+			   .max_rows = PST_DEAL_ROWS,
+			   .columns = args->columns };
+	struct pst_mem_args mem = { .want = PST_MEM_THP, .node = -1 };
 	struct pst_compute_rate r = { .job_s = 0.0 };
 	int rc;
 
+	mem.size_bytes = PST_MAX(args->weights_bytes, PST_COMPUTE_RATE_BYTES);
+	mem.size_bytes = PST_MIN(mem.size_bytes, PST_COMPUTE_RATE_MAX_BYTES);
 	for (uint32_t i = 0; i < nr; i++) {
-		uint32_t rows = chunk_rows(&b, shapes[i].n_out);
-
 		b.max_in = PST_MAX(b.max_in,
 				   (uint32_t)pst_align_up(shapes[i].n_in, 64));
-		b.max_rows = PST_MAX(b.max_rows, rows);
+		b.max_rows = PST_MAX(b.max_rows, shapes[i].n_out);
 	}
 	rc = make_rows(&b);
 	if (!rc)
-		rc = pst_mem_map(&args, &b.weights, NULL);
+		rc = pst_mem_map(&mem, &b.weights, NULL);
 	if (rc)
 		goto out;
 	memset(b.weights.addr, FILL, b.weights.size_bytes);
@@ -247,9 +249,9 @@ int pst_compute_rate_measure(const struct pst_kernels *k, struct pst_pool *pool,
 				      ? shape_s(&b, &shapes[i])
 				      : 0.0;
 	r.mem_bps =
-		pst_mem_read_bps(pool, b.weights.addr, b.weights.size_bytes);
-	r.job_s = job_s(pool);
-	r.wake_s = wake_s(pool);
+		pst_mem_read_bps(b.pool, b.weights.addr, b.weights.size_bytes);
+	r.job_s = job_s(b.pool);
+	r.wake_s = wake_s(b.pool);
 	*out = r;
 	pst_mem_unmap(&b.weights);
 out:

@@ -27,8 +27,28 @@ struct pst_compute_shape {
 
 #define PST_COMPUTE_COLUMNS 2
 
-/* Weights that one measurement goes over. */
-#define PST_COMPUTE_RATE_BYTES (64 * PST_MIB)
+/* Weights that one measurement goes over, at least and at most. */
+#define PST_COMPUTE_RATE_BYTES	   (16 * PST_MIB)
+#define PST_COMPUTE_RATE_MAX_BYTES (PST_GIB)
+/* Over so many times the caches' size it is memory that is measured: what twice
+ * as large a part of the weights would fit in makes them look half as fast again.
+ */
+#define PST_COMPUTE_RATE_CACHES 8
+
+/**
+ * struct pst_compute_args - what to measure
+ * @k: kernels
+ * @pool: threads
+ * @columns: roundings of an activation, each a column of the product; at most
+ *	PST_COMPUTE_COLUMNS
+ * @weights_bytes: memory to take for weights; rounded to the limits above
+ */
+struct pst_compute_args {
+	const struct pst_kernels *k;
+	struct pst_pool *pool;
+	uint32_t columns;
+	uint64_t weights_bytes;
+};
 
 /**
  * struct pst_compute_rate - what the cores do
@@ -45,17 +65,19 @@ struct pst_compute_rate {
 /**
  * pst_compute_rate_measure() - measure
  * @shapes: [nr], their times are filled in
- * @columns: roundings of an activation, each a column of the product; at most
- *	PST_COMPUTE_COLUMNS
  *
- * Takes PST_COMPUTE_RATE_BYTES of memory and gives them back.  Return: 0,
- * -ENOMEM.
+ * Takes the memory for weights and gives it back.  Return: 0, -ENOMEM.
  */
-int pst_compute_rate_measure(const struct pst_kernels *k, struct pst_pool *pool,
+int pst_compute_rate_measure(const struct pst_compute_args *args,
 			     struct pst_compute_shape *shapes, uint32_t nr,
-			     uint32_t columns, struct pst_compute_rate *out);
+			     struct pst_compute_rate *out);
 
-/** pst_mem_read_bps() - all threads read @size_bytes at @addr, 0 if too few */
+/**
+ * pst_mem_read_bps() - all threads read @size_bytes at @addr
+ *
+ * What fits in the caches says nothing of memory: that is for the caller.
+ * Return: bytes per second, 0 if there are too few to tell.
+ */
 double pst_mem_read_bps(struct pst_pool *pool, const void *addr,
 			uint64_t size_bytes);
 

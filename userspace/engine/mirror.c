@@ -196,15 +196,6 @@ static char *mirror_path(const struct pst_engine *e, const char *mirror,
 	return NULL;
 }
 
-static uint64_t model_bytes(const struct pst_engine *e)
-{
-	uint64_t sum = 0;
-
-	for (uint32_t i = 0; i < pst_gguf_nr_files(e->gguf); i++)
-		sum += pst_gguf_file(e->gguf, i)->size_bytes;
-	return sum;
-}
-
 /* Which of the model's files does a directory hold?  All of them are asked for
  * when it holds none, so that the first one's absence is told.
  */
@@ -230,7 +221,8 @@ static int add_file(struct pst_engine *e, const char *mirror, uint32_t i,
 		    struct pst_diag *diag)
 {
 	const struct pst_gguf_file *f = pst_gguf_file(e->gguf, i);
-	double share = (double)f->size_bytes / (double)model_bytes(e);
+	double share =
+		(double)f->size_bytes / (double)pst_gguf_files_bytes(e->gguf);
 	char *path = mirror_path(e, mirror, i, diag);
 	int rc;
 

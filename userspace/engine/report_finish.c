@@ -14,6 +14,8 @@
 
 /* Above this share of the memory's rate, more cores bring nothing. */
 #define MEMORY_BOUND 0.8
+/* Of the weights that are read in full: less may lie in the caches. */
+#define MEMORY_BYTES (128 * PST_MIB)
 
 static double seconds(uint64_t ns)
 {
@@ -52,7 +54,7 @@ static void find_rates(const struct pst_report *r,
 		o->drive_use = (double)d->read_bytes / all / o->drive_bps;
 		o->drive_use_busy = seen / o->drive_bps;
 	}
-	if (trunk->addr)
+	if (trunk->size_bytes >= MEMORY_BYTES)
 		o->mem_bps = pst_mem_read_bps(r->e->pool, trunk->addr,
 					      trunk->size_bytes);
 	if (d->t.tokens && compute_s(&d->t) > 0.0)

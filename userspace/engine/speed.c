@@ -16,6 +16,8 @@
 #define EXPERT_JOBS 3
 /* Different products of a model: about a dozen. */
 #define MAX_SHAPES 48
+/* Measured over so much where nobody says how large the caches are. */
+#define UNKNOWN_BYTES (64 * PST_MIB)
 
 struct pst_speed {
 	struct pst_engine *e;
@@ -96,17 +98,36 @@ static void fill_layer(const struct pst_speed *s, const struct pst_layer *l,
 				weight_s(s, &l->down, c->nr_used);
 }
 
-static int measure(struct pst_speed *s, struct pst_diag *diag)
+/* What to measure with: more than the caches hold, but no more than the model
+ * has, for a small one lies in them, and no more than can be spared.
+ */
+static uint64_t measured_bytes(const struct pst_speed *s, uint64_t cache_bytes)
+{
+	uint64_t most = pst_gguf_files_bytes(s->e->gguf);
+	struct pst_mem_limits lim;
+
+	if (!pst_mem_limits_read(&lim))
+		most = PST_MIN(most, pst_mem_room(&lim) / 4);
+	return PST_MIN(most, PST_MAX(PST_COMPUTE_RATE_CACHES * cache_bytes,
+				     UNKNOWN_BYTES));
+}
+
+static int measure(struct pst_speed *s, uint64_t cache_bytes,
+		   struct pst_diag *diag)
 {
 	const struct pst_model *m = s->e->model;
+	struct pst_compute_args args = {
+		.k = &s->e->kernels,
+		.pool = s->e->pool,
+		.columns = pst_engine_activations(s->e) == PST_ACT_Q16 ? 2 : 1,
+		.weights_bytes = measured_bytes(s, cache_bytes),
+	};
 	int rc;
 
 	for (uint32_t l = 0; l < m->hp.n_layers; l++)
 		want_layer(s, &m->layers[l]);
 	want(s, &m->output, 1);
-	rc = pst_compute_rate_measure(
-		&s->e->kernels, s->e->pool, s->shapes, s->nr_shapes,
-		pst_engine_activations(s->e) == PST_ACT_Q16 ? 2 : 1, &s->rate);
+	rc = pst_compute_rate_measure(&args, s->shapes, s->nr_shapes, &s->rate);
 	if (rc)
 		return pst_diag_set(diag, rc,
 				    "no memory to measure the cores with");
@@ -135,14 +156,14 @@ int pst_speed_create(const char *path, const struct pst_engine_opts *opts,
 	}
 	s->e->opts = *opts;
 	rc = pst_engine_open_files(s->e, path, diag);
-	if (!opts->threads)
-		pst_topo_read(&topo);
+	/* What cannot be read is one core with caches of an unknown size. */
+	pst_topo_read(&topo);
 	if (!rc)
 		rc = pst_pool_create(opts->threads ? opts->threads
 						   : topo.nr_cores,
 				     !opts->no_pin, &s->e->pool);
 	if (!rc)
-		rc = measure(s, diag);
+		rc = measure(s, topo.cache_bytes, diag);
 	if (rc) {
 		pst_speed_destroy(s);
 		return rc;

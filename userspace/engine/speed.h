@@ -17,7 +17,8 @@ struct pst_speed;
  * @opts: as for the run
  * @out: the caller's, pst_speed_destroy()
  *
- * Takes 64 MiB for a fraction of a second, and reads no weights.
+ * Takes eight times the size of the caches for a second at most, 1 GiB or a quarter
+ * of what is free where that is less, and reads no weights.
  *
  * Return: 0, -ENOMEM, or as pst_engine_open().
  */

@@ -23,8 +23,8 @@ void pst_engine_warm_identify(struct pst_engine *e)
 		const struct pst_gguf_file *f = pst_gguf_file(e->gguf, i);
 
 		id->hash = pst_warm_hash(id->hash, f->map, f->data_off_bytes);
-		id->model_bytes += f->size_bytes;
 	}
+	id->model_bytes = pst_gguf_files_bytes(e->gguf);
 	id->nr_layers = e->model->hp.n_layers;
 	id->nr_experts = e->model->hp.n_expert;
 }

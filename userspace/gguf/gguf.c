@@ -305,6 +305,15 @@ uint32_t pst_gguf_nr_files(const struct pst_gguf *g)
 	return g->nr_files;
 }
 
+uint64_t pst_gguf_files_bytes(const struct pst_gguf *g)
+{
+	uint64_t sum = 0;
+
+	for (uint32_t i = 0; i < g->nr_files; i++)
+		sum += g->files[i].size_bytes;
+	return sum;
+}
+
 const struct pst_gguf_file *pst_gguf_file(const struct pst_gguf *g, uint32_t i)
 {
 	return &g->files[i];

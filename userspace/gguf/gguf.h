@@ -160,6 +160,9 @@ void pst_gguf_drop_pages(const struct pst_gguf *g);
 
 uint32_t pst_gguf_version(const struct pst_gguf *g);
 uint32_t pst_gguf_nr_files(const struct pst_gguf *g);
+
+/** pst_gguf_files_bytes() - their sizes together */
+uint64_t pst_gguf_files_bytes(const struct pst_gguf *g);
 const struct pst_gguf_file *pst_gguf_file(const struct pst_gguf *g, uint32_t i);
 uint64_t pst_gguf_nr_kv(const struct pst_gguf *g);
 const struct pst_gguf_kv *pst_gguf_kv(const struct pst_gguf *g, uint64_t i);

@@ -251,6 +251,9 @@ struct pst_mem_limits {
 /** pst_mem_limits_read() - Return: 0, or -errno when /proc cannot be read */
 int pst_mem_limits_read(struct pst_mem_limits *out);
 
+/** pst_mem_room() - what this process can still take of ordinary memory */
+uint64_t pst_mem_room(const struct pst_mem_limits *l);
+
 /**
  * struct pst_mem_usage - this process now, in bytes
  * @rss: resident set, file pages included

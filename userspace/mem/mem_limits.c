@@ -231,6 +231,14 @@ int pst_mem_usage_read(struct pst_mem_usage *out)
 	return 0;
 }
 
+uint64_t pst_mem_room(const struct pst_mem_limits *l)
+{
+	uint64_t left =
+		PST_MAX(l->cgroup_limit, l->cgroup_used) - l->cgroup_used;
+
+	return PST_MIN(l->mem_available, left);
+}
+
 static bool is_huge(const char *line, const char *key, uint64_t *out)
 {
 	return !strncmp(line, key, strlen(key)) &&

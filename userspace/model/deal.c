@@ -6,7 +6,7 @@
  * the last are short, so that no thread waits long for another.  Knows nothing
  * of what is done with the rows.
  */
-#include "fwd_priv.h"
+#include "deal.h"
 
 /* A thread's share of what is left is taken in so many pieces. */
 #define PIECES 2

@@ -106,12 +106,15 @@ static uint32_t count_nodes(hwloc_topology_t t)
 	return PST_MAX(nr, 1U);
 }
 
-static uint64_t l3_above(hwloc_obj_t obj)
+/* The largest cache that a core has a part in. */
+static hwloc_obj_t last_cache(hwloc_obj_t obj)
 {
+	hwloc_obj_t last = NULL;
+
 	for (; obj; obj = obj->parent)
-		if (obj->type == HWLOC_OBJ_L3CACHE)
-			return obj->attr->cache.size;
-	return 0;
+		if (hwloc_obj_type_is_dcache(obj->type))
+			last = obj;
+	return last;
 }
 
 static void read_name(hwloc_topology_t t, char *out, size_t out_bytes)
@@ -132,7 +135,7 @@ int pst_topo_read(struct pst_topo *out)
 	struct pst_topo r = { 0 };
 	hwloc_topology_t t;
 	hwloc_cpuset_t mask;
-	hwloc_obj_t core;
+	hwloc_obj_t core, cache, seen = NULL;
 	uint32_t at = 0;
 	int cpu, ret;
 
@@ -140,8 +143,11 @@ int pst_topo_read(struct pst_topo *out)
 	if (ret)
 		return ret;
 	while ((core = next_core(t, mask, &at, &cpu))) {
-		if (!r.nr_cores)
-			r.l3_bytes = l3_above(core);
+		cache = last_cache(core);
+		/* Cores that share one follow each other. */
+		if (cache && cache != seen)
+			r.cache_bytes += cache->attr->cache.size;
+		seen = cache;
 		r.nr_cores++;
 	}
 	r.nr_cores = PST_MAX(r.nr_cores, 1U);

@@ -13,14 +13,14 @@
  * struct pst_topo - what the machine offers to this process
  * @nr_cores: physical cores in this process's affinity mask, >= 1
  * @nr_nodes: NUMA nodes with memory, >= 1
- * @l3_bytes: last-level cache next to the first core, 0 when unknown
+ * @cache_bytes: last-level caches of those cores together, 0 when unknown
  * @mem_bytes: memory of the machine
  * @cpu_name: CPU model, or empty
  */
 struct pst_topo {
 	uint32_t nr_cores;
 	uint32_t nr_nodes;
-	uint64_t l3_bytes;
+	uint64_t cache_bytes;
 	uint64_t mem_bytes;
 	char cpu_name[96];
 };
