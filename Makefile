@@ -43,7 +43,7 @@ check-arm: ## the kernels on an emulated 64-bit ARM processor
 	@scripts/setup arm
 	@scripts/check-arm build-arm
 
-bench: all ## streaming against mmap in a small memory cgroup (root)
+bench: all ## streaming in memory cgroups, beside other engines (root)
 	@scripts/bench-streaming
 
 lint: ## style, include graph, sizes, shell scripts

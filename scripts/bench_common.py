@@ -17,7 +17,7 @@ SKIP = 77
 FIO_HUGE_PAGES = 64
 
 HOW_TO_BUILD = """\
-{what} is not in {peers} ($PENSTOCK_PEERS); to build llama.cpp there:
+llama.cpp is not in {peers} ($PENSTOCK_PEERS); to build it there:
   pip download --no-binary :all: --no-deps llama-cpp-python==0.3.36; tar xf \
 llama_cpp_python-*.tar.gz; mv llama_cpp_python-*/vendor/llama.cpp {peers}/
   cd {peers}/llama.cpp; cmake -B build -DCMAKE_BUILD_TYPE=Release \
@@ -34,14 +34,10 @@ def peers_dir():
     return os.environ.get('PENSTOCK_PEERS', '/var/tmp/peers')
 
 
-def need_peer(path, what):
-    """@path below the directory of peers, or the end of the script."""
-    full = os.path.join(peers_dir(), path)
-    if not os.path.exists(full):
-        print(HOW_TO_BUILD.format(what=what, peers=peers_dir()),
-              file=sys.stderr)
-        sys.exit(SKIP)
-    return full
+def say_how_to_build():
+    """The end of a script that cannot do without llama.cpp."""
+    print(HOW_TO_BUILD.format(peers=peers_dir()), file=sys.stderr)
+    sys.exit(SKIP)
 
 
 class Cgroup:
@@ -121,15 +117,22 @@ class Cgroup:
                 time.sleep(0.1)
 
 
+def meminfo():
+    """{key: number}, as /proc/meminfo has them."""
+    with open('/proc/meminfo', encoding='ascii') as f:
+        return {key: int(value.split()[0])
+                for key, value in (line.split(':') for line in f)}
+
+
 def free_hugetlb_bytes():
     """Huge pages that a run may take; no cgroup of this kind counts them."""
-    values = {}
-    with open('/proc/meminfo', encoding='ascii') as f:
-        for line in f:
-            key, value = line.split(':')
-            values[key] = int(value.split()[0])
+    values = meminfo()
     return (values.get('HugePages_Free', 0)
             * values.get('Hugepagesize', 0) * 1024)
+
+
+def mem_available_bytes():
+    return meminfo()['MemAvailable'] * 1024
 
 
 def drop_file_cache(path):
@@ -178,14 +181,6 @@ def fio_bytes_per_s(path, seconds, memory, block_bytes, depth):
     # fio may put notes in front of its JSON.
     report = json.loads(done.stdout[done.stdout.index('{'):])
     return report['jobs'][0]['read']['bw_bytes']
-
-
-def measure_drive(path, seconds, block_bytes, depth):
-    """fio's bytes per second into huge pages and into small ones."""
-    drop_file_cache(path)
-    with HugePages():
-        huge = fio_bytes_per_s(path, seconds, 'mmaphuge', block_bytes, depth)
-    return huge, fio_bytes_per_s(path, seconds, 'malloc', block_bytes, depth)
 
 
 def median_of(runs, key):

@@ -6,17 +6,20 @@ import importlib.machinery
 import importlib.util
 import math
 import os
+import shutil
 import subprocess
 import sys
 import types
 
+import bench_common as common
 import gguf_io as gguf
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 LAYER_BYTES = 360e6
 TRUNK_BYTES = 450e6
 FULL_LAYERS = 48
-# Of the memory that is free; the rest is for keys, values and the system.
+# Of the memory and the disk that are free; the rest is for keys, values and the
+# system.
 MEMORY_SHARE = 0.7
 
 DENSE = types.SimpleNamespace(
@@ -83,12 +86,6 @@ def make_dense(path):
     out.write()
 
 
-def available_bytes():
-    with open('/proc/meminfo', encoding='ascii') as f:
-        return next(int(line.split()[1]) << 10 for line in f
-                    if line.startswith('MemAvailable'))
-
-
 def resident_models(folder):
     """Paths of the models that are there or could be made."""
     os.makedirs(folder, exist_ok=True)
@@ -103,7 +100,8 @@ def resident_models(folder):
     if not os.path.exists(dense):
         make_dense(dense)
     yield dense
-    room = available_bytes() * MEMORY_SHARE - TRUNK_BYTES
+    room = min(common.mem_available_bytes() * MEMORY_SHARE,
+               shutil.disk_usage(folder).free * MEMORY_SHARE) - TRUNK_BYTES
     layers = max(1, min(FULL_LAYERS, int(room / LAYER_BYTES)))
     moe = f'{folder}/random-qwen3moe-{layers}.gguf'
     if not os.path.exists(moe):

@@ -2,7 +2,7 @@
 /*
  * Runs a model with llama.cpp over the very token sequence that
  * `penstock bench` uses, and prints what that prints, in the same JSON keys.
- * scripts/bench-peers compiles it against a llama.cpp outside of this tree;
+ * The benchmarks compile it against a llama.cpp outside of this tree;
  * nothing of penstock is linked, the generator of the tokens is repeated here.
  *
  *	peer_llama MODEL THREADS PROMPT_TOKENS GEN_TOKENS BATCH mmap|read \
