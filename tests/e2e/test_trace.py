@@ -72,6 +72,13 @@ class Replay(unittest.TestCase):
         args = ('-o', 'json', '--expert-cache', '50%')
         self.assertEqual(self.replay(*args), self.replay(*args))
 
+    def test_the_default_shares_of_a_tiny_trace_are_an_expert_at_least(self):
+        # 5, 10 and 20 % of its eight experts are all less than two.
+        self.assertEqual([r['capacity_experts'] for r in self.results()],
+                         [1, 1, 1])
+        self.assertEqual([r['policy'] for r in self.results()],
+                         ['lru', 'default', 'min'])
+
     def test_bad_lists_are_refused(self):
         for cache in ('0%', '0', '1%', '101%', '-5%', 'x', '', ',', '5',
                       '0experts', '5%,x', '5%x', ','.join(['50%'] * 40)):

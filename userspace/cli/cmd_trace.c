@@ -94,6 +94,19 @@ static uint32_t parse_slots(const char *s, const struct pst_trace *t)
 	return (uint32_t)PST_MIN(size_bytes / largest_expert(t), all);
 }
 
+/* Those of the default shares that differ, of at least one expert. */
+static void default_caches(struct asked *a, const struct pst_trace *t)
+{
+	static const char *const shares[] = { "5%", "10%", "20%" };
+
+	for (size_t i = 0; i < PST_ARRAY_SIZE(shares); i++) {
+		uint32_t slots = PST_MAX(parse_slots(shares[i], t), 1u);
+
+		if (!a->nr_slots || slots != a->slots[a->nr_slots - 1])
+			a->slots[a->nr_slots++] = slots;
+	}
+}
+
 static int parse_caches(struct asked *a, const char *list,
 			const struct pst_trace *t)
 {
@@ -233,11 +246,14 @@ static void print_rows(const struct row *w, uint32_t nr, bool csv)
 static int replay(struct cli_opts *o, const struct pst_trace *t,
 		  struct asked *a)
 {
-	const char *caches = o->caches ? o->caches : "5%,10%,20%";
 	struct row *rows;
 	uint32_t nr;
-	int rc = parse_caches(a, caches, t);
+	int rc = 0;
 
+	if (o->caches)
+		rc = parse_caches(a, o->caches, t);
+	else
+		default_caches(a, t);
 	if (rc)
 		return rc;
 	nr = a->nr_slots * a->nr_names;
