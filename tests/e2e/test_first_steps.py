@@ -11,6 +11,7 @@ import signal
 import subprocess
 import sys
 import tempfile
+import time
 import unittest
 
 sys.dont_write_bytecode = True
@@ -198,6 +199,109 @@ class Outputs(FirstSteps):
         self.assertEqual(p.returncode, 0)
         with open(trace, 'rb') as f:
             self.assertNotIn(b'penstock: ', f.read())
+
+
+def written(pid, folder):
+    """Bytes of the largest file below folder that a process has open."""
+    most = 0
+    for fd in os.listdir(f'/proc/{pid}/fd'):
+        fd = f'/proc/{pid}/fd/{fd}'
+        try:
+            if os.readlink(fd).startswith(folder + '/'):
+                most = max(most, os.stat(fd).st_size)
+        except OSError:
+            pass  # closed meanwhile
+    return most
+
+
+class Killed(FirstSteps):
+    # Several writes, and far more tokens than are waited for.
+    TOKENS = '[' + ','.join(['1'] * 400) + ']'
+    SLOW = ('-b', '1', '--io', 'pread', '--expert-cache', '4experts',
+            '--io-fault', 'delay_us=5000')
+
+    def killed(self, out, *args):
+        """SIGKILL once some of the result is written."""
+        p = subprocess.Popen([e2e.PROGRAM, *args, *self.SLOW],
+                             stdout=subprocess.DEVNULL,
+                             stderr=subprocess.DEVNULL)
+        while p.poll() is None and not written(p.pid, os.path.dirname(out)):
+            time.sleep(0.01)
+        self.assertIsNone(p.poll(), 'it ended before anything was written')
+        p.kill()
+        p.wait()
+
+    def outputs(self):
+        ids = self.path('ids.json', self.TOKENS.encode())
+        os.mkdir(self.path('results'))
+        out = self.path('results/out')
+        return out, (
+            ('logits', MODEL, '--tokens-file', ids, '--out', out),
+            ('logits', MODEL, '--tokens-file', ids, '--record', out, '--out',
+             '/dev/null'),
+            ('trace', 'record', MODEL, 'hi', '--raw', '--temp', '0', '-c',
+             '4096', '-o', out))
+
+    def test_no_verb_leaves_half_a_result(self):
+        out, verbs = self.outputs()
+        for args in verbs:
+            self.killed(out, *args)
+            self.assertEqual(os.listdir(os.path.dirname(out)), [], args)
+
+    def test_the_result_of_an_earlier_run_outlives_a_killed_one(self):
+        out, verbs = self.outputs()
+        for args in verbs:
+            with open(out, 'wb') as f:
+                f.write(b'earlier')
+            self.killed(out, *args)
+            with open(out, 'rb') as f:
+                self.assertEqual(f.read(), b'earlier', args)
+
+
+class Results(FirstSteps):
+    def logits(self, out, status=0):
+        p = e2e.run('logits', MODEL, '--tokens', '1,2', '--out', out)
+        self.assertEqual(p.returncode, status, p.stderr)
+        return p.stderr.decode()
+
+    def test_a_result_takes_the_mode_of_the_file_that_it_replaces(self):
+        out = self.path('out', b'earlier')
+        os.chmod(out, 0o640)
+        self.logits(out)
+        self.assertEqual(os.stat(out).st_mode & 0o7777, 0o640)
+        self.assertGreater(os.path.getsize(out), 1000)
+
+    def test_a_new_result_has_the_mode_that_the_user_wants(self):
+        out = self.path('out')
+        e2e.run('logits', MODEL, '--tokens', '1,2', '--out', out,
+                preexec_fn=lambda: os.umask(0o027))
+        self.assertEqual(os.stat(out).st_mode & 0o7777, 0o640)
+
+    def test_a_link_stays_one(self):
+        os.mkdir(self.path('elsewhere'))
+        target = self.path('elsewhere/target')
+        link = self.path('link')
+        os.symlink(target, link)
+        for _ in range(2):
+            # Once it leads to nothing, once to a file.
+            self.logits(link)
+            self.assertTrue(os.path.islink(link))
+            self.assertGreater(os.path.getsize(target), 1000)
+
+    def test_a_pipe_gets_the_bytes(self):
+        fifo, out = self.path('fifo'), self.path('out')
+        os.mkfifo(fifo)
+        p = subprocess.Popen([e2e.PROGRAM, 'logits', MODEL, '--tokens', '1,2',
+                              '--out', fifo])
+        with open(fifo, 'rb') as f:
+            got = f.read()
+        self.assertEqual(p.wait(), 0)
+        self.logits(out)
+        with open(out, 'rb') as f:
+            self.assertEqual(f.read(), got)
+
+    def test_a_folder_is_not_a_result(self):
+        self.assertIn('directory', self.logits(self.tmp, 74))
 
 
 class Signals(FirstSteps):

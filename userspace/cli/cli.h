@@ -242,11 +242,16 @@ void cli_guard_mappings(void);
 /**
  * struct cli_out - a result file that is whole or not there
  * @path: "-" is stdout
+ * @real, @part: its name in the end and until then; NULL when it is written in
+ *	place
+ * @named: @part is in its folder
  * @err: errno of the first failed write
  */
 struct cli_out {
 	FILE *f;
 	const char *path;
+	char *real, *part;
+	bool named;
 	int err;
 };
 
@@ -257,7 +262,7 @@ int cli_out_open(struct cli_out *out, const char *path);
 int cli_out_write(struct cli_out *out, const void *data, size_t size_bytes);
 
 /**
- * cli_out_close() - end it; with a failure the file is removed
+ * cli_out_close() - end it; after a failure, what was at @path is still there
  * @rc: exit code so far
  *
  * Return: @rc, or EXIT_DRIVE after a message when a write failed.
