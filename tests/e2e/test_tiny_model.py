@@ -117,7 +117,8 @@ class TinyModel(unittest.TestCase):
             done('run', MODEL, ASKED[0], '-s', 1, '--expert-cache', '25%',
                  '--prefetch', 'next', '--report=json', '--report-file',
                  out.name)
-            got = json.load(out)['decode']
+            with open(out.name, encoding='utf-8') as f:
+                got = json.load(f)['decode']
         used, wasted = (got['prefetch_used_bytes'],
                         got['prefetch_wasted_bytes'])
         # How much is read ahead depends on the drive; how well does not.
