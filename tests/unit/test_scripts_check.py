@@ -13,14 +13,14 @@ SRC = os.environ.get('PENSTOCK_SRC') or os.path.dirname(os.path.dirname(
 REPORT = os.path.join(SRC, 'scripts', 'check-report')
 
 
-def report(results, status=0):
+def report(results, status=0, *more):
     """Runs check-report over [(name, result, output)]."""
     with tempfile.NamedTemporaryFile('w', suffix='.json') as f:
         for name, result, output in results:
             f.write(json.dumps({'name': name, 'result': result,
                                 'stdout': output, 'returncode': 1}) + '\n')
         f.flush()
-        done = subprocess.run([REPORT, f.name, str(status)], text=True,
+        done = subprocess.run([REPORT, f.name, str(status), *more], text=True,
                               capture_output=True, check=False)
     return done.returncode, done.stdout.splitlines()
 
@@ -51,6 +51,17 @@ class CheckReport(unittest.TestCase):
         status, lines = report([('a', 'OK', '')], 1)
         self.assertEqual(status, 1)
         self.assertEqual(lines[-1], '1 passed, 1 failed, 0 skipped')
+
+    def test_what_a_sanitizer_reported_is_a_failure_though_all_passed(self):
+        with tempfile.TemporaryDirectory() as folder:
+            done = [('a', 'OK', '')]
+            self.assertEqual(report(done, 0, folder)[0], 0)
+            with open(os.path.join(folder, 'report.1'), 'w') as f:
+                f.write('ERROR: AddressSanitizer: heap-use-after-free\n')
+            status, lines = report(done, 0, folder)
+        self.assertEqual(status, 1)
+        self.assertEqual(lines[-1], '1 passed, 1 failed, 0 skipped')
+        self.assertIn('    ERROR: AddressSanitizer: heap-use-after-free', lines)
 
     def test_no_test_at_all_is_not_a_success(self):
         self.assertEqual(report([])[0], 1)
