@@ -8,7 +8,7 @@ PREFIX ?= /usr/local
 export JOBS
 
 .PHONY: all help setup demo check check-asan check-ubsan check-tsan
-.PHONY: check-valgrind check-arm bench lint install clean
+.PHONY: check-valgrind check-arm fuzz bench lint install clean
 .PHONY: kmod kmod-check check-kmod check-kmod-debug
 
 all: ## build build/penstock
@@ -27,10 +27,10 @@ demo: all ## a small real model, run in less memory than it needs
 check: ## build and run all tests; ends with the counts
 	@scripts/check $(BUILD)
 
-check-asan: ## the tests under AddressSanitizer
+check-asan: ## the tests under AddressSanitizer and UBSan
 	@scripts/check build-asan address
 
-check-ubsan: ## the tests under UndefinedBehaviorSanitizer
+check-ubsan: ## the same without AddressSanitizer, the kernels, too
 	@scripts/check build-ubsan undefined
 
 check-tsan: ## the tests under ThreadSanitizer
@@ -42,6 +42,14 @@ check-valgrind: ## the tests under valgrind memcheck
 check-arm: ## the kernels on an emulated 64-bit ARM processor
 	@scripts/setup arm
 	@scripts/check-arm build-arm
+
+# The program against MUTANTS damaged files of each kind, then the parsers alone.
+fuzz: MUTANTS ?= 1000
+fuzz: ## damaged models and traces, under the sanitizers
+	@TARGETS=userspace/cli/penstock scripts/check build-asan address \
+		mutants --verbose --timeout-multiplier 0 \
+		--test-args "$(MUTANTS)"
+	@scripts/fuzz
 
 bench: all ## streaming in memory cgroups, beside other engines (root)
 	@scripts/bench-streaming
