@@ -257,6 +257,30 @@ class Report(Base):
                          (r['prefill']['tokens'] + d['tokens'])
                          * LAYERS * USED)
 
+    def test_guesses_are_counted_for_every_layer(self):
+        r = self.report('--expert-cache', '20experts', '--prefetch', 'next')
+        for l in r['layers']:
+            self.assertEqual(l['guess_wanted'], r['decode']['tokens'] * USED)
+            self.assertLessEqual(l['guessed_right'], l['guessed'])
+            self.assertLessEqual(l['guessed_right'], l['guess_wanted'])
+            self.assertLessEqual(l['ahead_used'], l['ahead_reads'])
+        self.assertGreater(sum(l['ahead_reads'] for l in r['layers']), 0)
+        for l in self.report(*CACHE)['layers']:
+            self.assertEqual((l['guess_wanted'], l['ahead_reads']), (0, 0))
+
+    def test_a_predictor_that_knows_all_is_never_wrong(self):
+        path = self.path('known.json')
+        trace = self.record('known.csv')
+        self.penstock('bench', self.model, '--expert-cache', '20experts',
+                      '--prefetch', 'next', '--routing', trace,
+                      '--routing-recall', '1', '--report=json',
+                      '--report-file', path)
+        with open(path) as f:
+            layers = json.load(f)['layers']
+        self.assertGreater(sum(l['guessed'] for l in layers), 0)
+        for l in layers:
+            self.assertEqual(l['guessed_right'], l['guessed'])
+
     def test_more_of_anything_is_never_predicted_to_be_slower(self):
         r = self.report(*CACHE)
         self.assertIn('cores x 2', [g['what'] for g in r['gains']])
@@ -283,6 +307,17 @@ class Report(Base):
                      b'copying', b'cores x 2'):
             self.assertIn(word, done.stderr)
             self.assertNotIn(word, done.stdout)
+
+    def test_text_has_precision_recall_and_use_of_guesses(self):
+        done = self.penstock('run', self.model, 'ab', '--raw', '-n', '8',
+                             '--temp', '0', '--report', '--expert-cache',
+                             '20experts', '--prefetch', 'next')
+        rows = re.findall(r'^  (layer|precision|recall|used) ((?: +[\d-]+)+)$',
+                          done.stderr.decode(), re.M)
+        self.assertEqual([r[0] for r in rows],
+                         ['layer', 'precision', 'recall', 'used'])
+        for _, cells in rows:
+            self.assertEqual(len(cells.split()), LAYERS)
 
     def test_only_text_and_json(self):
         self.penstock('run', self.model, 'a', '--report=xml', status=2)

@@ -225,6 +225,28 @@ static void a_wrong_guess_is_counted_when_it_goes(void **state)
 	sbed_close(&b);
 }
 
+static void every_layer_has_its_own_count(void **state)
+{
+	struct pst_store_ahead a[3];
+	struct sbed b;
+
+	sbed_open(&b, &shape);
+	teach_long_gaps(&b);
+	GUESS(&b, 0, 1, 2);
+	GUESS(&b, 1, 5);
+	idle(&b);
+	RUN_OK(&b, 0, 2, 3);
+	RUN_OK(&b, 1, 5);
+	for (uint32_t l = 0; l < 3; l++)
+		pst_store_ahead_read(b.s, l, &a[l]);
+	assert_int_equal(a[0].reads, 2);
+	assert_int_equal(a[0].used, 1);
+	assert_int_equal(a[1].reads, 1);
+	assert_int_equal(a[1].used, 1);
+	assert_int_equal(a[2].reads, 0);
+	sbed_close(&b);
+}
+
 static void idle_time_bounds_what_is_read_ahead(void **state)
 {
 	struct sbed b;
@@ -321,6 +343,7 @@ int main(void)
 		cmocka_unit_test(a_resident_guess_is_not_evicted),
 		cmocka_unit_test(guarded_experts_go_when_nothing_else_can),
 		cmocka_unit_test(a_wrong_guess_is_counted_when_it_goes),
+		cmocka_unit_test(every_layer_has_its_own_count),
 		cmocka_unit_test(idle_time_bounds_what_is_read_ahead),
 		cmocka_unit_test(a_poll_goes_on_with_the_next_guess),
 		cmocka_unit_test(a_sure_guess_goes_out_beside_another),

@@ -11,6 +11,10 @@
 
 /* Layers that the text names: those that waited longest. */
 #define SLOW_LAYERS 3
+/* Layers in a line of the table of guesses: 80 columns. */
+#define GUESS_COLUMNS 12
+/* A cost model that is further from the run than this factor is said to be. */
+#define MODEL_OFF 1.3
 
 static double ms(uint64_t ns)
 {
@@ -122,6 +126,66 @@ static void text_layers(FILE *f, const struct pst_report_result *r)
 	fputc('\n', f);
 }
 
+static void guess_row(FILE *f, const char *name,
+		      const struct pst_report_result *r, uint32_t from,
+		      double (*value)(const struct pst_report_guess *g))
+{
+	uint32_t to = PST_MIN(from + GUESS_COLUMNS, r->nr_layers);
+
+	fprintf(f, "  %-10s", name);
+	for (uint32_t l = from; l < to; l++)
+		if (r->guesses[l].wanted || r->guesses[l].read)
+			fprintf(f, "%5.0f", value(&r->guesses[l]));
+		else
+			fprintf(f, "%5s", "-");
+	fputc('\n', f);
+}
+
+static double precision(const struct pst_report_guess *g)
+{
+	return share(g->right, g->guessed);
+}
+
+static double recall(const struct pst_report_guess *g)
+{
+	return share(g->right, g->wanted);
+}
+
+static double useful(const struct pst_report_guess *g)
+{
+	return share(g->used, g->read);
+}
+
+static void text_guesses(FILE *f, const struct pst_report_result *r)
+{
+	struct pst_report_guess all = { 0 };
+
+	for (uint32_t l = 0; l < r->nr_layers; l++) {
+		all.guessed += r->guesses[l].guessed;
+		all.right += r->guesses[l].right;
+		all.wanted += r->guesses[l].wanted;
+		all.read += r->guesses[l].read;
+		all.used += r->guesses[l].used;
+	}
+	if (!all.guessed && !all.read)
+		return;
+	fprintf(f,
+		"guesses of the next layer's experts: %.0f %% of them right "
+		"(precision), %.0f %% of\nthe chosen guessed (recall); %" PRIu64
+		" experts read ahead, %.0f %% of them used; by layer, %%:\n",
+		precision(&all), recall(&all), all.read, useful(&all));
+	for (uint32_t l = 0; l < r->nr_layers; l += GUESS_COLUMNS) {
+		fprintf(f, "  %-10s", "layer");
+		for (uint32_t i = l;
+		     i < PST_MIN(l + GUESS_COLUMNS, r->nr_layers); i++)
+			fprintf(f, "%5u", i);
+		fputc('\n', f);
+		guess_row(f, "precision", r, l, precision);
+		guess_row(f, "recall", r, l, recall);
+		guess_row(f, "used", r, l, useful);
+	}
+}
+
 static void text_limits(FILE *f, const struct pst_report_result *r)
 {
 	if (r->drive_bps > 0.0)
@@ -142,12 +206,18 @@ static void text_limits(FILE *f, const struct pst_report_result *r)
 
 static void text_gains(FILE *f, const struct pst_report_result *r)
 {
+	double off;
+
 	if (!r->nr_gains)
 		return;
-	fprintf(f,
-		"measured %.2f tok/s; the cost model gives %.2f for it. By "
-		"that model:\n",
+	off = r->model_tok_s / r->measured_tok_s;
+	fprintf(f, "measured %.2f tok/s; the cost model gives %.2f for it.",
 		r->measured_tok_s, r->model_tok_s);
+	if (off > MODEL_OFF || off < 1.0 / MODEL_OFF)
+		fprintf(f, " That is far off,\nas with other work on the "
+			   "machine or very small reads: the order of these "
+			   "says more\nthan their size.");
+	fprintf(f, " By that model:\n");
 	for (uint32_t i = 0; i < r->nr_gains; i++)
 		fprintf(f, "  %-22s%8.2f tok/s  x %.2f\n", r->gains[i].what,
 			r->gains[i].tok_s, r->gains[i].factor);
@@ -174,6 +244,7 @@ static void text_report(FILE *f, const struct pst_report_result *r,
 	if (r->nr_all) {
 		text_bytes(f, r);
 		text_layers(f, r);
+		text_guesses(f, r);
 	}
 	text_limits(f, r);
 	text_gains(f, r);
@@ -237,12 +308,22 @@ static void json_rates(FILE *f, const struct pst_report_result *r)
 	fputc(']', f);
 }
 
+static void json_guess(FILE *f, const struct pst_report_guess *g)
+{
+	fprintf(f,
+		",\"guessed\":%" PRIu64 ",\"guessed_right\":%" PRIu64
+		",\"guess_wanted\":%" PRIu64 ",\"ahead_reads\":%" PRIu64
+		",\"ahead_used\":%" PRIu64,
+		g->guessed, g->right, g->wanted, g->read, g->used);
+}
+
 static void json_lists(FILE *f, const struct pst_report_result *r)
 {
 	fprintf(f, ",\"layers\":[");
 	for (uint32_t l = 0; l < r->nr_layers; l++) {
 		fprintf(f, "%s{\"layer\":%u,", l ? "," : "", l);
 		json_times(f, &r->layers[l]);
+		json_guess(f, &r->guesses[l]);
 		fputc('}', f);
 	}
 	fprintf(f, "],\"passes_dropped\":%u,\"passes\":[", r->nr_dropped);

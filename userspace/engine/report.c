@@ -56,6 +56,8 @@ void pst_report_destroy(struct pst_report *r)
 		return;
 	free(r->passes);
 	free(r->layers);
+	free(r->guesses);
+	free(r->guesses_before);
 	free(r->use);
 	free(r->keys);
 	free(r->expert_bytes);
@@ -76,7 +78,11 @@ int pst_report_start(struct pst_report *r, const struct pst_engine *e)
 	r->passes = pst_calloc(r->cap_passes, sizeof(*r->passes));
 	r->layers = pst_calloc(r->nr_layers, sizeof(*r->layers));
 	r->expert_bytes = pst_calloc(r->nr_layers, sizeof(*r->expert_bytes));
-	if (!r->passes || !r->layers || !r->expert_bytes)
+	r->guesses = pst_calloc(r->nr_layers, sizeof(*r->guesses));
+	r->guesses_before =
+		pst_calloc(r->nr_layers, sizeof(*r->guesses_before));
+	if (!r->passes || !r->layers || !r->expert_bytes || !r->guesses ||
+	    !r->guesses_before)
 		return -ENOMEM;
 	for (uint32_t l = 0; l < r->nr_layers; l++)
 		r->expert_bytes[l] = pst_report_expert_bytes(e, l);
@@ -89,6 +95,41 @@ int pst_report_start(struct pst_report *r, const struct pst_engine *e)
 	}
 	pst_report_phase(r, false);
 	return 0;
+}
+
+static struct pst_report_guess guess_now(const struct pst_report *r, uint32_t l)
+{
+	struct pst_predict_stats ps;
+	struct pst_store_ahead sa = { 0 };
+
+	pst_fwd_predict_stats(r->e->fwd, l, &ps);
+	if (r->e->store)
+		pst_store_ahead_read(r->e->store, l, &sa);
+	return (struct pst_report_guess){ .guessed = ps.trusted,
+					  .right = ps.trusted_right,
+					  .wanted = ps.wanted,
+					  .read = sa.reads,
+					  .used = sa.used };
+}
+
+/* What the prompt has read ahead and left to the reply is in neither. */
+static void charge_guesses(struct pst_report *r, bool decode)
+{
+	for (uint32_t l = 0; l < r->nr_layers; l++) {
+		struct pst_report_guess now = guess_now(r, l);
+		struct pst_report_guess *b = &r->guesses_before[l];
+		struct pst_report_guess *sum = &r->guesses[l];
+		uint64_t read = now.read - b->read;
+
+		if (decode) {
+			sum->guessed += now.guessed - b->guessed;
+			sum->right += now.right - b->right;
+			sum->wanted += now.wanted - b->wanted;
+			sum->read += read;
+			sum->used += PST_MIN(now.used - b->used, read);
+		}
+		*b = now;
+	}
 }
 
 /* The counters of engine and store, charged to the phase that ends. */
@@ -113,6 +154,7 @@ static void charge(struct pst_report *r, struct pst_report_phase *p)
 	}
 	*b = ss;
 	r->io_before = is;
+	charge_guesses(r, p == &r->decode);
 }
 
 void pst_report_phase(struct pst_report *r, bool decode)

@@ -68,6 +68,20 @@ struct pst_report_phase {
 	uint64_t prefetch_used_bytes, prefetch_wasted_bytes;
 };
 
+/**
+ * struct pst_report_guess - the predictor and one layer, in decode
+ * @guessed: experts that were worth a read by their chance, in memory or not
+ * @right: of these, chosen; over @guessed that is the precision, over @wanted
+ *	the recall
+ * @wanted: experts chosen, whenever something had been guessed
+ * @read: experts read ahead of this layer
+ * @used: of these, wanted before they were dropped: what reading was of use
+ */
+struct pst_report_guess {
+	uint64_t guessed, right, wanted;
+	uint64_t read, used;
+};
+
 enum pst_report_limit {
 	PST_LIMIT_NONE, /* nothing was measured */
 	PST_LIMIT_DRIVE,
@@ -112,6 +126,7 @@ struct pst_report_env {
  * struct pst_report_result - the figures; pointers belong to the collector
  * @passes: [nr_passes]; @nr_dropped more did not fit
  * @layers: [nr_layers] of decode
+ * @guesses: [nr_layers] of decode
  * @use: [nr_layers][nr_experts] how often each was chosen, NULL if dense
  * @routing_tokens: tokens whose routing was kept and replayed
  * @drive_bps: as in the environment, or what the run saw
@@ -128,6 +143,7 @@ struct pst_report_result {
 	const struct pst_report_pass *passes;
 	uint32_t nr_passes, nr_dropped;
 	const struct pst_report_times *layers;
+	const struct pst_report_guess *guesses;
 	uint32_t nr_layers, nr_experts, nr_used, nr_slots, nr_all;
 	const uint32_t *use;
 	uint32_t routing_tokens;

@@ -287,6 +287,7 @@ static void fill(const struct pst_report *r, struct pst_report_result *o)
 		.nr_passes = r->nr_passes,
 		.nr_dropped = r->nr_dropped,
 		.layers = r->layers,
+		.guesses = r->guesses,
 		.nr_layers = r->nr_layers,
 		.nr_experts = r->nr_experts,
 		.nr_used = r->nr_used,

@@ -18,6 +18,8 @@ struct pst_report {
 	struct pst_report_phase *phase; /* the present one */
 	struct pst_report_times now; /* of the present pass */
 	struct pst_report_times *layers; /* [nr_layers] of decode */
+	struct pst_report_guess *guesses; /* [nr_layers] of decode */
+	struct pst_report_guess *guesses_before; /* [nr_layers] */
 	struct pst_report_pass *passes; /* [cap_passes] */
 	uint32_t nr_passes, cap_passes, nr_dropped;
 	struct pst_store_stats store_before;

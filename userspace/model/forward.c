@@ -100,6 +100,7 @@ static void carve_predict(struct pst_fwd *f, struct carve *c)
 		p->said[i].layer = UINT32_MAX;
 		p->said[i].ids = pst_carve(c, hp->n_expert, sizeof(uint32_t));
 		p->said[i].bucket = pst_carve(c, hp->n_expert, 1);
+		p->said[i].trusted = pst_carve(c, hp->n_expert, sizeof(bool));
 	}
 }
 

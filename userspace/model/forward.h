@@ -348,11 +348,16 @@ double pst_model_macs(const struct pst_model *m);
  * @said: experts guessed: as many as a token takes, each time
  * @right: of these, chosen
  * @wanted: experts chosen, whenever something had been guessed
+ * @trusted: experts that were worth a read by their chance, further ranks
+ *	included, whether they were in memory or not
+ * @trusted_right: of these, chosen
  */
 struct pst_predict_stats {
 	uint64_t said;
 	uint64_t right;
 	uint64_t wanted;
+	uint64_t trusted;
+	uint64_t trusted_right;
 };
 
 /** pst_fwd_predict_stats() - of decode, since creation */

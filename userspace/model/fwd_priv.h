@@ -49,6 +49,7 @@ struct predict_said {
 	uint32_t nr;
 	uint32_t *ids; /* [n_expert] best first */
 	uint8_t *bucket; /* [n_expert] */
+	bool *trusted; /* [n_expert] worth a read by its chance */
 };
 
 /* How often guesses were right, by bucket of their margin. */

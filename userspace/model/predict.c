@@ -101,7 +101,8 @@ static uint32_t trusted(struct pst_fwd *f, struct predict_said *said)
 		float chance = chance_of(p, said->layer, said->bucket[r]);
 
 		sure &= there || chance >= SURE_CHANCE;
-		if (there || chance >= MIN_CHANCE)
+		said->trusted[r] = chance >= MIN_CHANCE;
+		if (there || said->trusted[r])
 			p->ids[nr++] = id;
 		if (sure)
 			p->nr_sure = nr;
@@ -300,6 +301,15 @@ void pst_predict_first(struct pst_fwd *f, uint32_t n)
 		predict_from(f, 0, n);
 }
 
+/* By the token whose block has just chosen. */
+static bool is_chosen(const struct pst_fwd *f, uint32_t id)
+{
+	for (uint32_t i = 0; i < f->n_used; i++)
+		if (f->sel[i] == id)
+			return true;
+	return false;
+}
+
 /* What was known teaches nothing about guesses. */
 static void score_known(struct pst_fwd *f, uint32_t layer, uint32_t n)
 {
@@ -311,10 +321,14 @@ static void score_known(struct pst_fwd *f, uint32_t layer, uint32_t n)
 	pst_moe_by_token(f, f->m->layers[layer].moe.by_token, f->tokens[0],
 			 f->predict.rank);
 	st->said += k;
+	st->trusted += k;
 	st->wanted += f->n_used;
-	for (uint32_t r = 0; r < k; r++)
-		for (uint32_t i = 0; i < f->n_used; i++)
-			st->right += f->sel[i] == f->predict.rank[r];
+	for (uint32_t r = 0; r < k; r++) {
+		bool right = is_chosen(f, f->predict.rank[r]);
+
+		st->right += right;
+		st->trusted_right += right;
+	}
 }
 
 void pst_predict_score(struct pst_fwd *f, uint32_t layer, uint32_t n)
@@ -334,10 +348,10 @@ void pst_predict_score(struct pst_fwd *f, uint32_t layer, uint32_t n)
 	st->wanted += f->n_used;
 	for (uint32_t r = 0; r < said->nr; r++) {
 		uint32_t b = said->bucket[r];
-		bool right = false;
+		bool right = is_chosen(f, said->ids[r]);
 
-		for (uint32_t i = 0; i < f->n_used; i++)
-			right |= f->sel[i] == said->ids[r];
+		st->trusted += said->trusted[r];
+		st->trusted_right += said->trusted[r] && right;
 		if (b != BUCKET_RESIDENT) {
 			learn(&p->all, b, right);
 			learn(&p->block[layer], b, right);

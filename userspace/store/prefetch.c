@@ -220,6 +220,7 @@ static void start_guesses(struct pst_store *s, uint32_t most,
 		fill_ahead(s, key, slot, list);
 		s->slots[slot].guess = true;
 		s->stats.prefetch_reads++;
+		s->by_layer[key / s->nr_experts].reads++;
 	}
 	for (; at < s->nr_guesses; at++)
 		s->guesses[kept++] = s->guesses[at];

@@ -79,6 +79,7 @@ static void want_slot(struct pst_store *s, struct slot *sl, uint32_t key)
 		s->ops->remove(s->policy, key);
 		s->ops->insert(s->policy, key);
 		s->stats.prefetch_used++;
+		s->by_layer[sl->layer].used++;
 		s->stats.prefetch_late += sl->nr_pending != 0;
 		sl->guess = false;
 	}
@@ -416,4 +417,11 @@ void pst_store_stats_read(const struct pst_store *s,
 			  struct pst_store_stats *out)
 {
 	*out = s->stats;
+}
+
+void pst_store_ahead_read(const struct pst_store *s, uint32_t layer,
+			  struct pst_store_ahead *out)
+{
+	assert(layer < s->nr_layers);
+	*out = s->by_layer[layer];
 }

@@ -154,6 +154,16 @@ struct pst_expert {
 	const uint8_t *part[PST_STORE_PARTS];
 };
 
+/**
+ * struct pst_store_ahead - what was read ahead of one layer, since creation
+ * @reads: experts
+ * @used: of these, wanted before they were dropped
+ */
+struct pst_store_ahead {
+	uint64_t reads;
+	uint64_t used;
+};
+
 struct pst_store;
 
 /**
@@ -367,5 +377,9 @@ uint32_t pst_store_nr_slots(const struct pst_store *s);
 const struct pst_mem *pst_store_mem(const struct pst_store *s);
 void pst_store_stats_read(const struct pst_store *s,
 			  struct pst_store_stats *out);
+
+/** pst_store_ahead_read() - whether reading ahead of a layer was of use */
+void pst_store_ahead_read(const struct pst_store *s, uint32_t layer,
+			  struct pst_store_ahead *out);
 
 #endif

@@ -112,6 +112,7 @@ struct pst_store {
 	struct pace pace;
 
 	struct pst_store_stats stats;
+	struct pst_store_ahead *by_layer; /* [nr_layers] */
 };
 
 #define NO_SLOT UINT32_MAX
