@@ -345,7 +345,7 @@ class Doctor(Base):
             self.assertEqual(got['schema'], 'penstock.doctor.1')
             names = [c['check'] for c in got['checks']]
             self.assertEqual(len(names), len(set(names)))
-            for name in ('kernel', 'cpu', 'numa', 'memory', 'cgroup',
+            for name in ('model', 'kernel', 'cpu', 'numa', 'memory', 'cgroup',
                          'pressure', 'huge-pages', 'memlock', 'io_uring',
                          'o_direct', 'drive', 'queue', 'link', 'drives',
                          'profile', 'module', 'gpu'):
@@ -357,6 +357,28 @@ class Doctor(Base):
                     self.assertEqual(c['mend'], '', c)
             failed = any(c['status'] == 'fail' for c in got['checks'])
             self.assertEqual(done.returncode, 69 if failed else 0)
+
+    def finding(self, path, status):
+        done = e2e.run('doctor', path, '-o', 'json')
+        got, = [c for c in json.loads(done.stdout)['checks']
+                if c['check'] == 'model']
+        self.assertEqual(got['status'], status, got)
+        if status == 'fail':
+            self.assertEqual(done.returncode, 69)
+        return got['finding']
+
+    def test_a_model_is_whole_or_told_what_it_lacks(self):
+        self.assertIn('none', self.finding(self.tmp, 'ok'))
+        self.assertIn('in 3 files, whole', self.finding(SPLIT, 'ok'))
+        self.assertIn('not a GGUF', self.finding(__file__, 'warn'))
+        cut = self.path('cut.gguf')
+        with open(cut, 'wb') as f:
+            f.write(read(MOE)[:-4096])
+        self.assertIn(f'it has {os.path.getsize(cut)} bytes of the '
+                      f'{os.path.getsize(MOE)}', self.finding(cut, 'fail'))
+        write_gguf(self.path('odd.gguf'), [(b'general.architecture', b'odd')],
+                   [])
+        self.assertIn("'odd'", self.finding(self.path('odd.gguf'), 'fail'))
 
     def test_it_leaves_nothing_behind(self):
         e2e.run('doctor', self.tmp)

@@ -17,16 +17,17 @@ struct check {
 };
 
 static const struct check checks[] = {
-	{ "kernel", doctor_kernel },	 { "cpu", doctor_cpu },
-	{ "numa", doctor_numa },	 { "memory", doctor_memory },
-	{ "swap", doctor_swap },	 { "cgroup", doctor_cgroup },
-	{ "pressure", doctor_pressure }, { "huge-pages", doctor_huge },
-	{ "memlock", doctor_memlock },	 { "io_uring", doctor_uring },
-	{ "o_direct", doctor_direct },	 { "drive", doctor_drive },
-	{ "queue", doctor_queue },	 { "link", doctor_link },
-	{ "drives", doctor_drives },	 { "profile", doctor_profile },
-	{ "pool", doctor_anon },	 { "udmabuf", doctor_udmabuf },
-	{ "module", doctor_module },	 { "gpu", doctor_gpu },
+	{ "model", doctor_model },     { "kernel", doctor_kernel },
+	{ "cpu", doctor_cpu },	       { "numa", doctor_numa },
+	{ "memory", doctor_memory },   { "swap", doctor_swap },
+	{ "cgroup", doctor_cgroup },   { "pressure", doctor_pressure },
+	{ "huge-pages", doctor_huge }, { "memlock", doctor_memlock },
+	{ "io_uring", doctor_uring },  { "o_direct", doctor_direct },
+	{ "drive", doctor_drive },     { "queue", doctor_queue },
+	{ "link", doctor_link },       { "drives", doctor_drives },
+	{ "profile", doctor_profile }, { "pool", doctor_anon },
+	{ "udmabuf", doctor_udmabuf }, { "module", doctor_module },
+	{ "gpu", doctor_gpu },
 };
 
 static const char *const status_names[] = {

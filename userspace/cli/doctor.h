@@ -33,6 +33,7 @@ void doctor_mend(struct doctor_finding *f, const char *fmt, ...)
 	PST_PRINTF(2, 3);
 
 /* Checks: @path is what the person gave, a file or a folder that exists. */
+void doctor_model(const char *path, struct doctor_finding *f);
 void doctor_kernel(const char *path, struct doctor_finding *f);
 void doctor_cpu(const char *path, struct doctor_finding *f);
 void doctor_numa(const char *path, struct doctor_finding *f);
