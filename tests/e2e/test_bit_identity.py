@@ -7,6 +7,7 @@ import itertools
 import json
 import os
 import random
+import shutil
 import tempfile
 
 import pst_e2e as e2e
@@ -45,6 +46,9 @@ def variants(case, rng):
         "--huge-pages": ["thp", "off"],
         "--cache-policy": POLICIES,
         "--prefetch": ["auto", "off", "next", "next2"],
+        "--read-size": ["4096", "20480"],
+        "--mirror": [case["copy"]],
+        "--warm": ["on"],
         "--io-fault": ["seed=%d,shuffle=1" % rng.randrange(1 << 30),
                        "seed=%d,delay_us=300" % rng.randrange(1 << 30),
                        "seed=%d,short=0.3,eagain=0.2,shuffle=1,delay_us=100"
@@ -138,13 +142,17 @@ def compare(tap, name, folder, case, rng, variants=variants, same=()):
         raise
     size = case["n_tokens"] * case["n_vocab"] * 4
     tap.check(len(want) == size, name + ": the resident run gives all logits")
-    for opts in variants(case, rng):
-        try:
-            got, why = e2e.logits(model, tokens, *opts,
-                                  *same), "the bytes differ"
-        except RuntimeError as err:
-            got, why = None, err
-        tap.check(got == want, "%s: %s" % (name, " ".join([*opts, *same])), why)
+    with tempfile.TemporaryDirectory() as tmp:
+        for file in case["files"]:
+            shutil.copy(os.path.join(folder, file), tmp)
+        for opts in variants(dict(case, copy=tmp), rng):
+            try:
+                got, why = e2e.logits(model, tokens, *opts,
+                                      *same), "the bytes differ"
+            except RuntimeError as err:
+                got, why = None, err
+            tap.check(got == want,
+                      "%s: %s" % (name, " ".join([*opts, *same])), why)
 
 
 def main():

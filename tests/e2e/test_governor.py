@@ -137,12 +137,12 @@ class Child:
                 self.text(self.err).decode(errors="replace"))
 
 
-def make_model(folder):
-    path = os.path.join(folder, "model.gguf")
+def make_model(folder, name="model.gguf", experts=64, used=4):
+    path = os.path.join(folder, name)
     p = subprocess.run(
         [os.path.join(e2e.SRC, "scripts", "make-random-model"), path,
-         "--small", "--layers", "12", "--experts", "64", "--embd", "1024",
-         "--expert-ff", "512", "--vocab", "1024"],
+         "--small", "--layers", "12", "--experts", str(experts), "--used",
+         str(used), "--embd", "1024", "--expert-ff", "512", "--vocab", "1024"],
         capture_output=True, text=True)
     if p.returncode:
         e2e.skip("no model: " + (p.stderr.strip() or "make-random-model"))
@@ -232,6 +232,26 @@ def check_off(tap, model, folder):
         group.remove()
 
 
+def check_small(tap, folder):
+    """The cache falls below the experts of one token, 12 x 16: a warning."""
+    model = make_model(folder, "wide.gguf", 24, 16)
+    ram = 400 * MIB
+    group = Group(ram + ROOM)
+    try:
+        child = Child(model, folder, group, "--ram", str(ram))
+        tap.check(child.speaks(), "small: it starts", child.text(child.err))
+        group.lower(ram - 20 * MIB)
+        tap.check(child.says("one token uses 192: most of them are now read "
+                             "again"), "small: it warns",
+                  child.text(child.err))
+        err = child.stop()[2]
+        tap.check(err.count("one token uses") == 1, "small: it warns once",
+                  err)
+    finally:
+        group.remove()
+        os.remove(model)
+
+
 def check_quiet(tap, model):
     """Where nobody takes anything nothing happens."""
     p = e2e.run("run", model, PROMPT, *COMMON, "-n", "32", "-o", "json")
@@ -256,6 +276,7 @@ def main():
         check_limit(tap, model, folder)
         check_hog(tap, model, folder)
         check_off(tap, model, folder)
+        check_small(tap, folder)
     tap.done()
 
 

@@ -426,6 +426,10 @@ class Page(Base):
 
 
 class Probes(unittest.TestCase):
+    # What Documentation/tracing.rst says of their arguments.
+    ARGUMENTS = {'token': 2, 'layer': 2, 'route': 3, 'hit': 2, 'miss': 2,
+                 'submit': 4, 'complete': 3, 'evict': 2}
+
     def test_probe_points_are_in_a_program_built_with_them(self):
         options = os.path.join(e2e.BUILD, 'compile_commands.json')
         with open(options, encoding='utf-8') as f:
@@ -433,15 +437,19 @@ class Probes(unittest.TestCase):
                 self.skipTest('built without <sys/sdt.h>')
         notes = subprocess.run(['readelf', '-n', e2e.PROGRAM], check=True,
                                capture_output=True, text=True).stdout
-        names = re.findall(r'Provider: penstock\n\s+Name: (\w+)', notes)
-        self.assertEqual(set(names), {'token', 'layer', 'route', 'hit', 'miss',
-                                      'submit', 'complete', 'evict'})
+        found = {name: len(arguments.split()) for name, arguments in re.findall(
+            r'Provider: penstock\n\s+Name: (\w+)\n\s+Location: .*\n'
+            r'\s+Arguments: (.*)', notes)}
+        self.assertEqual(found, self.ARGUMENTS)
         scripts = os.path.join(e2e.SRC, 'scripts')
         for script in ('read-latency.bt', 'hit-miss.bt'):
             with open(os.path.join(scripts, script), encoding='ascii') as f:
-                used = re.findall(r'penstock:(\w+)$', f.read(), re.M)
-            self.assertTrue(used)
-            self.assertLessEqual(set(used), set(names))
+                blocks = re.findall(r'penstock:(\w+)\n\{(.*?)^\}', f.read(),
+                                    re.M | re.S)
+            self.assertTrue(blocks)
+            for name, body in blocks:
+                for n in re.findall(r'\barg(\d)\b', body):
+                    self.assertLess(int(n), found[name], (script, name))
 
 
 if __name__ == '__main__':

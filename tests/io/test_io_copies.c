@@ -211,6 +211,27 @@ static void a_dead_drive_is_left_out_and_said_once(void **s)
 	}
 }
 
+/* Not left out, as it may recover; but whoever bought it is told. */
+static void a_drive_that_falls_behind_is_said_once(void **s)
+{
+	struct state *st = *s;
+
+	open_loopback(st, NULL, 2);
+	submit_all(st, PST_IO_DEMAND);
+	assert_int_equal(reap_all(st), 0);
+	assert_true(drive(st, 1).reads);
+	for (uint32_t i = 0; i < 64; i++)
+		pst_io_drive_learn(&st->io->drives[1], BYTES, 10000000000ULL);
+	for (uint32_t i = 0; i < 8; i++) {
+		submit_all(st, PST_IO_DEMAND);
+		assert_int_equal(reap_all(st), 0);
+	}
+	assert_int_equal(count(st->log.text, "gets only"), 1);
+	assert_non_null(strstr(st->log.text, st->file[1].path));
+	assert_false(drive(st, 1).left_out);
+	pst_io_destroy(st->io);
+}
+
 static void a_read_fails_when_every_copy_has_failed(void **s)
 {
 	struct state *st = *s;
@@ -515,6 +536,7 @@ int main(void)
 		cmocka_unit_test(every_copy_takes_part),
 		cmocka_unit_test(a_single_copy_is_read_as_ever),
 		cmocka_unit_test(a_dead_drive_is_left_out_and_said_once),
+		cmocka_unit_test(a_drive_that_falls_behind_is_said_once),
 		cmocka_unit_test(a_read_fails_when_every_copy_has_failed),
 		cmocka_unit_test(a_copy_that_lost_its_end_is_made_up_for),
 		cmocka_unit_test(a_copy_that_answers_nothing_is_made_up_for),

@@ -53,6 +53,29 @@ static void idle_time_brings_all_of_it(void **state)
 	sbed_close(&b);
 }
 
+/* One behind the other in the file, whatever the order of their worth. */
+static void they_are_read_in_file_order(void **state)
+{
+	static const uint32_t keys[] = { 40, 3, 17, 5, 33, 21, 2, 47, 30, 9 };
+	struct sbed b;
+
+	sbed_open(&b, &shape);
+	pst_store_warm(b.s, keys, PST_ARRAY_SIZE(keys));
+	for (uint32_t nr = 1; pst_store_idle(b.s); nr++) {
+		uint32_t got[24], most = 0, below = 0;
+		uint32_t n = pst_store_resident(b.s, got);
+
+		for (uint32_t i = 0; i < n; i++)
+			most = PST_MAX(most, got[i]);
+		for (size_t i = 0; i < PST_ARRAY_SIZE(keys); i++)
+			below += keys[i] < most;
+		/* Nothing before the last one that has begun is missing. */
+		assert_true(n > below);
+	}
+	assert_int_equal(warm_reads(&b), PST_ARRAY_SIZE(keys));
+	sbed_close(&b);
+}
+
 static void unknown_keys_are_passed_over(void **state)
 {
 	static const uint32_t keys[] = { 48, 20, UINT32_MAX, 1 };
@@ -174,6 +197,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(idle_time_brings_all_of_it),
+		cmocka_unit_test(they_are_read_in_file_order),
 		cmocka_unit_test(unknown_keys_are_passed_over),
 		cmocka_unit_test(nobody_loses_a_slot_to_it),
 		cmocka_unit_test(a_read_that_fails_costs_nothing),
