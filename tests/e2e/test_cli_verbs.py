@@ -550,6 +550,19 @@ class Manual(Base):
             for name in re.findall(r'Fl -([\w-]+)', f.read()):
                 self.assertIn(name, known)
 
+    def test_it_gives_an_option_the_choices_that_the_help_gives(self):
+        with open(MANUAL) as f:
+            page = f.read()
+        for verb in self.verbs():
+            for name, arg in re.findall(r'--([\w-]+) ([\w|]+\|\w+)',
+                                        self.penstock('help', verb).decode()):
+                told = {c for line in re.findall(
+                    rf'(?m)^\.It .*Fl -{name} (.*)$', page)
+                    for c in re.findall(r'(?:Cm|Ar) (\S+)', line)}
+                for choice in arg.split('|'):
+                    if f'{verb} {name} {choice}' != 'bench output md':
+                        self.assertIn(choice, told, (verb, name))
+
     def test_mandoc_finds_no_fault(self):
         if not shutil.which('mandoc'):
             self.skipTest('mandoc is not installed')

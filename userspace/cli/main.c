@@ -115,7 +115,10 @@ static void print_verbs(FILE *f)
 	for (uint32_t i = 0; i < PST_ARRAY_SIZE(cmds); i++)
 		fprintf(f, "  %-12s %-15s %s\n", cmds[i].name, cmds[i].operands,
 			cmds[i].summary);
-	fprintf(f, "\n'penstock help VERB' lists a verb's options.\n");
+	fprintf(f, "\n'penstock help VERB' lists a verb's options.  To begin: "
+		   "'penstock plan MODEL\n--ram 8G' says what fits and how "
+		   "fast it will be, 'penstock run MODEL --ram 8G'\nanswers; "
+		   "without --ram a run takes what memory is free.\n");
 }
 
 static int verb_help(const struct cli_cmd *cmd)

@@ -564,19 +564,61 @@ int cli_opts_parse(const struct cli_cmd *cmd, int argc, char **argv,
 	return 0;
 }
 
+/* The sections of the manual; what is in none is the verb's own. */
+static const struct section {
+	const char *title;
+	unsigned int groups;
+} sections[] = {
+	{ "How to open a model", OPT_ENGINE },
+	{ "How tokens are drawn", OPT_SAMPLE },
+	{ "Prompt and reply", OPT_RUN },
+	{ "What is read and written",
+	  OPT_FILE | OPT_OUTPUT | OPT_TABLE | OPT_OUTFILE },
+	{ "The report", OPT_REPORT },
+	{ "Other", 0 },
+};
+
+static const struct section *section_of(const struct cli_cmd *cmd,
+					const struct opt *o)
+{
+	unsigned int groups = o->groups == ~0u ? 0 : o->groups & cmd->options;
+	const struct section *s = sections;
+
+	while (s->groups && !(s->groups & groups))
+		s++;
+	return s;
+}
+
+static void print_option(const struct opt *o, FILE *f)
+{
+	char left[64], letter[8] = "    ";
+
+	if (o->letter)
+		snprintf(letter, sizeof(letter), "-%c, ", o->letter);
+	snprintf(left, sizeof(left), "%s--%s%s%s", letter, o->name,
+		 o->kind == K_REPORT ? "" : " ", o->arg ? o->arg : "");
+	fprintf(f, "  %-40s %s\n", left, o->help);
+}
+
 void cli_opts_help(const struct cli_cmd *cmd, FILE *f)
 {
-	for (size_t i = 0; i < NR_OPTIONS; i++) {
-		const struct opt *o = &options[i];
-		char left[64], letter[8] = "    ";
+	/* A verb with its own options alone needs no titles. */
+	bool titles = cmd->options & (OPT_ENGINE | OPT_SAMPLE);
+	const struct section *s = sections;
 
-		if (!takes(cmd, o))
-			continue;
-		if (o->letter)
-			snprintf(letter, sizeof(letter), "-%c, ", o->letter);
-		snprintf(left, sizeof(left), "%s--%s %s", letter, o->name,
-			 o->arg ? o->arg : "");
-		fprintf(f, "  %-40s %s\n", left, o->help);
+	for (size_t n = 0; n < PST_ARRAY_SIZE(sections); n++, s++) {
+		bool first = true;
+
+		for (size_t i = 0; i < NR_OPTIONS; i++) {
+			const struct opt *o = &options[i];
+
+			if (!takes(cmd, o) || section_of(cmd, o) != s)
+				continue;
+			if (first && titles)
+				fprintf(f, "%s%s:\n", n ? "\n" : "", s->title);
+			first = false;
+			print_option(o, f);
+		}
 	}
 }
 
