@@ -7,6 +7,7 @@ import csv
 import io
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -244,6 +245,7 @@ class IoBench(unittest.TestCase):
         shown = self.profile()
         self.assertEqual(shown['status'], 'ok')
         self.assertIn(f"{got['knee']['depth']} reads of ", shown['finding'])
+        self.check_use()
         self.check_damage()
         # A state that cannot be written is a notice, not a failure.
         blocked = dict(self.env, PENSTOCK_STATE=os.path.join(self.file, 'x'))
@@ -251,6 +253,24 @@ class IoBench(unittest.TestCase):
                        'never', '-o', 'csv', env=blocked)
         self.assertEqual(done.returncode, 0)
         self.assertIn(b'profile not stored: ', done.stderr)
+
+    def check_use(self):
+        """What the profile says is what plan reckons with."""
+        model = os.path.join(self.tmp, 'moe.gguf')
+        subprocess.run([os.path.join(e2e.SRC, 'scripts', 'make-random-model'),
+                        model, '--tiny'], check=True, capture_output=True)
+        name, = os.listdir(self.state)
+        path = os.path.join(self.state, name)
+        with open(path, encoding='ascii') as f:
+            text = f.read()
+        with open(path, 'w', encoding='ascii') as f:
+            f.write(re.sub(r'(?m)^bandwidth_bps=\d+$',
+                           'bandwidth_bps=123456789', text))
+        done = e2e.run('plan', model, '-o', 'json', env=self.env)
+        self.assertEqual(done.returncode, 0, done.stderr)
+        self.assertEqual(
+            json.loads(done.stdout)['machine']['drive_bytes_per_s'],
+            123456789)
 
     def check_damage(self):
         name, = os.listdir(self.state)

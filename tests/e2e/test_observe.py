@@ -323,6 +323,37 @@ class Report(Base):
         self.penstock('run', self.model, 'a', '--report=xml', status=2)
 
 
+class Expected(Base):
+    def lines(self, *args):
+        done = self.penstock('run', self.model, 'ab cd ef ' * 40, '--raw',
+                             '-n', '2', '--temp', '0', '--progress', 'json',
+                             '--batch-size', '50', *CACHE, *args)
+        return [json.loads(l) for l in done.stderr.decode().splitlines()
+                if l.startswith('{')], done.stderr.decode()
+
+    def test_the_time_of_a_prompt_is_told_before_it_is_read(self):
+        said, err = self.lines()
+        kinds = [l['schema'] for l in said]
+        at = kinds.index('penstock.estimate.1')
+        x, after = said[at], [l for l in said[at:]
+                              if l.get('stage') == 'reading prompt']
+        self.assertEqual(kinds.count('penstock.estimate.1'), 1)
+        self.assertTrue(after)
+        self.assertFalse([l for l in said[:at]
+                          if l.get('stage') == 'reading prompt'])
+        tokens = int(re.search(r'prompt (\d+) tok', err)[1])
+        self.assertEqual((x['tokens'], x['passes']),
+                         (tokens, -(-tokens // 50)))
+        self.assertGreater(x['drive_bytes'], 0)
+        self.assertGreater(x['compute_s'], 0)
+        # Rounded to milliseconds each; the longer of both in each pass.
+        self.assertGreaterEqual(x['total_s'] + 0.002,
+                                max(x['drive_s'], x['compute_s']))
+        done = [l['done'] for l in after]
+        self.assertEqual(done, sorted(done))
+        self.assertEqual((done[-1], after[-1]['all']), (tokens, tokens))
+
+
 class Tags(html.parser.HTMLParser):
     def __init__(self):
         super().__init__()

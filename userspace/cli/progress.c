@@ -109,8 +109,8 @@ void cli_expect(struct pst_engine *e, const struct cli_bar *b,
 	}
 	if (x.total_s < WORTH_SAYING_S)
 		return;
-	fprintf(stderr, "%u tokens to read: about %.0f s", nr_tokens,
-		x.total_s);
+	fprintf(stderr, "prompt of %u tokens: the reply begins in about %.0f s",
+		nr_tokens, x.total_s);
 	if (x.drive_s > x.compute_s)
 		fprintf(stderr, ", %.1f GB in %u %s over the experts",
 			(double)x.drive_bytes * 1e-9, x.chunks,
