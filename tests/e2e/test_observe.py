@@ -403,15 +403,21 @@ class Page(Base):
                           'Misses by cache size', 'min'):
                 self.assertIn(title, words)
         self.assertIn('Time of each token', words)
+        self.assertIn('Time of each layer', words)
+        self.assertEqual(len(re.findall(r'layer \d+: [\d.]+ ms', words)),
+                         LAYERS)
 
     def test_a_report_becomes_a_page(self):
         path = self.path('h.json')
         self.penstock('run', self.model, 'ab cd', '--raw', '-n', '10',
                       '--report=json', '--report-file', path, *CACHE)
         words = self.page(path)
-        for title in ('Time of each token', 'What would help',
+        for title in ('Time of each token', 'Time of each layer',
+                      'What would help',
                       'Expert bytes by source', 'Use of experts', 'limit'):
             self.assertIn(title, words)
+        self.assertEqual(len(re.findall(r'layer \d+: [\d.]+ ms', words)),
+                         LAYERS)
 
     def write(self, name, text):
         path = self.path(name)
@@ -442,12 +448,16 @@ class Page(Base):
                       status=65)
         head = '{"schema":"penstock.report.1",'
         for text in ('"model":7}', '"use":[[1,2],3,[-1,"a",1e9]]}',
-                     '"use":[[],[]]}', '"passes":[{"phase":"decode"},3,null]}',
+                     '"use":[[],[]]}',
+                     '"layers":[{"wait_ns":1e308,"passes":-1},3,null,[]]}',
+                     '"layers":{"wait_ns":1}}', '"passes":[{"phase":"decode"},3,null]}',
                      '"passes":[{"phase":"decode","wait_ns":1e308,'
                      '"hits":-5,"misses":1e300}]}',
                      '"experts":1e-300,"capacities":[{"slots":1e308,'
                      '"wanted":1}]}', '"gains":{"what":1}}'):
             self.page(self.write('y.json', head + text))
+        self.page(self.write('w.json', head + '"layers":['
+                             + ','.join(['{}'] * 2000) + ']}'), status=65)
         self.page(self.write('z.json', head + '"use":['
                              + ','.join(['[1]'] * 2000) + ']}'), status=65)
 

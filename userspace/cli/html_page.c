@@ -203,17 +203,25 @@ static struct page_step mean(const struct page_step *s, uint32_t nr)
 	return m;
 }
 
-static uint32_t per_bar(const struct page *p)
+static uint32_t per_bar(uint32_t nr)
 {
-	return (p->nr_steps + MAX_BARS - 1) / MAX_BARS;
+	return (nr + MAX_BARS - 1) / MAX_BARS;
 }
 
+/* Bars of stacked times: of tokens, or of layers. */
+struct bars {
+	const struct page_step *v;
+	uint32_t nr;
+	const char *title, *what; /* above, and to those who cannot see it */
+	const char *unit, *x_name;
+};
+
 static void draw_bar(FILE *f, const struct axes *a, const struct page_step *s,
-		     uint32_t first, double width)
+		     const char *unit, uint32_t first, double width)
 {
 	double y = TOP + PLOT_H, all = step_ms(s);
 
-	fprintf(f, "<g><title>token %u: %.3g ms, waiting %.3g ms</title>",
+	fprintf(f, "<g><title>%s %u: %.3g ms, waiting %.3g ms</title>", unit,
 		first, all, s->ms[PART_WAIT]);
 	for (int k = 0; k < NR_PARTS; k++) {
 		double h = s->ms[k] / a->y1 * PLOT_H;
@@ -231,40 +239,62 @@ static void draw_bar(FILE *f, const struct axes *a, const struct page_step *s,
 	fputs("</g>\n", f);
 }
 
-static void draw_times(const struct page *p, FILE *f)
+static void draw_times(const struct bars *b, FILE *f)
 {
-	uint32_t per = per_bar(p);
-	struct axes a = { .x1 = PST_MAX(p->nr_steps, 1u),
-			  .x_name = "decoded token",
+	uint32_t per = per_bar(b->nr);
+	struct axes a = { .x1 = PST_MAX(b->nr, 1u),
+			  .x_name = b->x_name,
 			  .whole = true,
 			  .y_name = "ms" };
 	double most = 0.0, width = (double)PLOT_W * per / a.x1;
 
-	for (uint32_t i = 0; i < p->nr_steps; i += per) {
-		struct page_step m =
-			mean(p->steps + i, PST_MIN(per, p->nr_steps - i));
+	for (uint32_t i = 0; i < b->nr; i += per) {
+		struct page_step m = mean(b->v + i, PST_MIN(per, b->nr - i));
 
 		most = PST_MAX(most, step_ms(&m));
 	}
 	if (!(most > 0.0))
 		return;
 	a.y1 = nice(most);
-	fputs("<h2>Time of each token</h2>\n", f);
+	fprintf(f, "<h2>%s</h2>\n", b->title);
 	legend(f, part_names, part_colours, NR_PARTS);
-	svg_begin(f, HEIGHT, "time of each token, stacked by what it went to");
+	svg_begin(f, HEIGHT, b->what);
 	draw_axes(f, &a);
-	for (uint32_t i = 0; i < p->nr_steps; i += per) {
-		uint32_t nr = PST_MIN(per, p->nr_steps - i);
-		struct page_step m = mean(p->steps + i, nr);
+	for (uint32_t i = 0; i < b->nr; i += per) {
+		uint32_t nr = PST_MIN(per, b->nr - i);
+		struct page_step m = mean(b->v + i, nr);
 
-		draw_bar(f, &a, &m, i, width * nr / per * 0.92);
+		draw_bar(f, &a, &m, b->unit, i, width * nr / per * 0.92);
 	}
 	fputs("</svg>\n", f);
 }
 
+static void draw_all_times(const struct page *p, FILE *f)
+{
+	struct bars tokens = {
+		.v = p->steps,
+		.nr = p->nr_steps,
+		.title = "Time of each token",
+		.what = "time of each token, stacked by what it went to",
+		.unit = "token",
+		.x_name = "decoded token",
+	};
+	struct bars layers = {
+		.v = p->layers,
+		.nr = p->nr_timed,
+		.title = "Time of each layer, mean of the decoded tokens",
+		.what = "time of each layer, stacked by what it went to",
+		.unit = "layer",
+		.x_name = "layer",
+	};
+
+	draw_times(&tokens, f);
+	draw_times(&layers, f);
+}
+
 static void draw_hits(const struct page *p, FILE *f)
 {
-	uint32_t per = per_bar(p);
+	uint32_t per = per_bar(p->nr_steps);
 	struct axes a = { .x1 = PST_MAX(p->nr_steps, 2u) - 1,
 			  .y1 = 100.0,
 			  .x_name = "decoded token",
@@ -495,7 +525,7 @@ void page_write(const struct page *p, FILE *f)
 		fputs("</td></tr>\n", f);
 	}
 	fputs("</table>\n", f);
-	draw_times(p, f);
+	draw_all_times(p, f);
 	draw_bytes(p, f);
 	draw_hits(p, f);
 	draw_curves(p, f);
@@ -507,6 +537,7 @@ void page_write(const struct page *p, FILE *f)
 void page_fini(struct page *p)
 {
 	free(p->steps);
+	free(p->layers);
 	free(p->use);
 	*p = (struct page){ .nr_facts = 0 };
 }

@@ -34,7 +34,7 @@ enum page_source {
 };
 
 /**
- * struct page_step - one decoded token
+ * struct page_step - one decoded token, or one layer of the mean of them
  * @ms: [NR_PARTS]; all zero when no times are known
  */
 struct page_step {
@@ -65,6 +65,7 @@ struct page_gain {
 /**
  * struct page - all that is on the page; texts are untrusted
  * @steps: [nr_steps]
+ * @layers: [nr_timed] times of a token by layer, NULL when they are not known
  * @use: [nr_layers][nr_experts], NULL without experts
  * @bytes: [NR_SOURCES] of decode, all zero when not known
  * @hit_note: what the hit rates are of
@@ -75,6 +76,8 @@ struct page {
 	uint32_t nr_facts;
 	struct page_step *steps;
 	uint32_t nr_steps;
+	struct page_step *layers;
+	uint32_t nr_timed;
 	uint32_t nr_layers, nr_experts;
 	uint32_t *use;
 	double bytes[NR_SOURCES];
@@ -92,7 +95,7 @@ void page_fact(struct page *p, const char *name, const char *fmt, ...)
 /** page_write() - errors stay in the stream */
 void page_write(const struct page *p, FILE *f);
 
-/** page_fini() - frees steps and use */
+/** page_fini() - frees steps, layers and use */
 void page_fini(struct page *p);
 
 #endif

@@ -79,6 +79,19 @@ static int replay_series(const struct pst_trace *t, struct page *p)
 				PST_MAX(slots, t->nr_used), on_row, &s, &r);
 }
 
+/* What a layer of a trace adds to the mean of @nr tokens. */
+static void add_layer(struct page_step *s, const struct pst_trace_io *r,
+		      double nr)
+{
+	uint64_t known = r->wait_ns + r->experts_ns + r->attention_ns;
+
+	s->ms[PART_WAIT] += (double)r->wait_ns * 1e-6 / nr;
+	s->ms[PART_EXPERTS] += (double)r->experts_ns * 1e-6 / nr;
+	s->ms[PART_ATTENTION] += (double)r->attention_ns * 1e-6 / nr;
+	s->ms[PART_REST] +=
+		(double)(r->total_ns - PST_MIN(known, r->total_ns)) * 1e-6 / nr;
+}
+
 static double rest(double total, const struct page_step *s)
 {
 	double known = s->ms[PART_WAIT] + s->ms[PART_EXPERTS] +
@@ -88,10 +101,14 @@ static double rest(double total, const struct page_step *s)
 }
 
 /* Records of layers come before the record of their pass. */
-static void fill_recorded(const struct pst_trace *t, struct page *p)
+static int fill_recorded(const struct pst_trace *t, struct page *p)
 {
 	uint32_t io = 0, step = 0;
 
+	p->nr_timed = t->nr_layers;
+	p->layers = pst_calloc(t->nr_layers, sizeof(*p->layers));
+	if (!p->layers)
+		return -ENOMEM;
 	snprintf(p->hit_note, sizeof(p->hit_note), "As it was in the run.");
 	for (uint32_t i = 0; i < t->nr_passes; i++) {
 		const struct pst_trace_pass *pass = &t->pass[i];
@@ -114,10 +131,12 @@ static void fill_recorded(const struct pst_trace *t, struct page *p)
 				(double)r->hits *
 				(double)t->expert_bytes[r->layer];
 			p->bytes[SOURCE_DEMAND] += (double)r->demand_bytes;
+			add_layer(&p->layers[r->layer], r, p->nr_steps);
 		}
 		s->ms[PART_LOGITS] = (double)pass->logits_ns * 1e-6;
 		s->ms[PART_REST] = rest((double)pass->total_ns * 1e-6, s);
 	}
+	return 0;
 }
 
 /* Shares at which the policies are compared, in percent. */
@@ -190,7 +209,7 @@ static int page_of_trace(struct cli_opts *o, struct page *p)
 	if (!p->use || !p->steps)
 		rc = -ENOMEM;
 	else if (t.nr_passes && t.nr_io)
-		fill_recorded(&t, p);
+		rc = fill_recorded(&t, p);
 	else if (p->nr_steps)
 		rc = replay_series(&t, p);
 	if (!rc && p->nr_steps)
@@ -239,6 +258,30 @@ static int read_steps(const json_t *root, struct page *p)
 		p->nr_steps++;
 	}
 	snprintf(p->hit_note, sizeof(p->hit_note), "As it was in the run.");
+	return 0;
+}
+
+static int read_layers(const json_t *root, struct page *p)
+{
+	const json_t *layers = json_object_get(root, "layers");
+	size_t nr = json_array_size(layers);
+
+	if (nr > PST_TRACE_MAX_LAYERS)
+		return -EBADMSG;
+	p->layers = pst_calloc(PST_MAX(nr, 1u), sizeof(*p->layers));
+	if (!p->layers)
+		return -ENOMEM;
+	p->nr_timed = (uint32_t)nr;
+	for (size_t i = 0; i < nr; i++) {
+		const json_t *o = json_array_get(layers, i);
+		double n = 1e6 * PST_MAX(number_of(o, "passes"), 1.0);
+		struct page_step *s = &p->layers[i];
+
+		s->ms[PART_WAIT] = number_of(o, "wait_ns") / n;
+		s->ms[PART_EXPERTS] = number_of(o, "experts_ns") / n;
+		s->ms[PART_ATTENTION] = number_of(o, "attention_ns") / n;
+		s->ms[PART_REST] = number_of(o, "rest_ns") / n;
+	}
 	return 0;
 }
 
@@ -369,6 +412,8 @@ static int page_of_json(const char *path, struct page *p)
 	read_curves(root, p);
 	read_gains(root, p);
 	rc = read_steps(root, p);
+	if (!rc)
+		rc = read_layers(root, p);
 	if (!rc)
 		rc = read_use(root, p);
 	if (rc == -EBADMSG)
