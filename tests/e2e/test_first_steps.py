@@ -52,7 +52,8 @@ class Models(FirstSteps):
             part = self.path('part.gguf', f.read(3000000))
         for verb in ('run', 'plan', 'show', 'bench'):
             self.fails(65, ('part.gguf', ' 3000000 bytes of the '
-                            f'{os.path.getsize(MODEL)} ', 'again'), verb, part)
+                            f'{os.path.getsize(MODEL)} ', 'again'), verb, part,
+                       *(['hi'] if verb == 'run' else []))
 
     def test_a_folder_is_not_a_model(self):
         self.fails(65, ('a folder', 'GGUF file'), 'run', self.tmp, 'hi')
@@ -135,6 +136,32 @@ class Memory(FirstSteps):
         shorter = re.search(r'lower --ctx-size to (\d+)', said).group(1)
         p = e2e.run(*args, '-c', shorter)
         self.assertEqual(p.returncode, 0, p.stderr)
+
+
+class Together(FirstSteps):
+    def test_a_context_beyond_the_models_is_warned_of(self):
+        p = e2e.run('run', MODEL, '-n', 1, '-c', 1000, 'hi')
+        self.assertEqual(p.returncode, 0)
+        self.assertRegex(p.stderr.decode(),
+                         'warning: --ctx-size 1000 .* the 512 tokens')
+        p = e2e.run('run', MODEL, '-n', 1, '-c', 512, 'hi')
+        self.assertNotIn(b'warning: --ctx-size', p.stderr)
+
+    def test_options_that_do_nothing_together_are_refused(self):
+        self.fails(2, ('--system', '--raw'), 'run', MODEL, '--raw', '--system',
+                   'Be brief.', 'hi')
+        for verb in ('plan', 'bench'):
+            self.fails(2, '--routing', verb, MODEL, '--routing-recall', '0.5')
+
+    def test_no_prompt_is_not_an_empty_one(self):
+        for args in ((), ('--raw',)):
+            self.fails(2, ('no prompt', '--file'), 'run', MODEL, *args,
+                       input=b'')
+
+    def test_help_offers_only_what_a_verb_takes(self):
+        self.assertIn('text|json ', e2e.run('help', 'run').stdout.decode())
+        self.fails(2, 'text|json', 'run', MODEL, '-o', 'csv', 'hi')
+        self.fails(2, "'run now'", 'help', 'run', 'now')
 
 
 class Texts(FirstSteps):
@@ -299,6 +326,46 @@ class Results(FirstSteps):
         self.logits(out)
         with open(out, 'rb') as f:
             self.assertEqual(f.read(), got)
+
+    def test_no_result_takes_the_place_of_a_model(self):
+        with open(MODEL, 'rb') as f:
+            data = f.read()
+        other, ids = self.path('other.gguf', data), self.path('ids', b'[1]')
+        link = self.path('link')
+        os.symlink(other, link)
+        for args in (('logits', MODEL, '--tokens', '1', '--out', other),
+                     ('logits', other, '--tokens-file', ids, '--out', link),
+                     ('trace', 'record', other, 'hi', '-n', 1, '-o', other),
+                     ('run', MODEL, 'hi', '-n', 1, '--report-file', other),
+                     ('show', other, '--tensor', 'output_norm.weight', '--f32',
+                      other)):
+            self.fails(2, ('a model', 'another name'), *args)
+        with open(other, 'rb') as f:
+            self.assertEqual(f.read(), data)
+
+    def test_a_report_that_cannot_be_written_is_told_before_the_run(self):
+        where = self.path('no/folder')
+        self.fails(74, where, 'run', MODEL, 'hi', '--report-file', where)
+        self.fails(74, where, 'bench', MODEL, '--report-file', where)
+
+    def test_a_run_that_fails_leaves_the_last_report(self):
+        report = self.path('report', b'earlier')
+        self.fails(1, 'do not fit', 'run', MODEL, '-c', 512, '--report-file',
+                   report, 'word ' * 3000)
+        with open(report, 'rb') as f:
+            self.assertEqual(f.read(), b'earlier')
+
+    def test_raw_floats_are_not_for_terminals(self):
+        ours, theirs = os.openpty()
+        for args in (['logits', MODEL, '--tokens', '1'],
+                     ['show', MODEL, '--tensor', 'output_norm.weight', '--f32',
+                      '-']):
+            p = subprocess.run([e2e.PROGRAM, *args], stdout=theirs,
+                               stderr=subprocess.PIPE, check=False)
+            self.assertEqual(p.returncode, 2)
+            self.assertIn(b'terminal', p.stderr)
+        os.close(theirs)
+        os.close(ours)
 
     def test_a_folder_is_not_a_result(self):
         self.assertIn('directory', self.logits(self.tmp, 74))

@@ -58,6 +58,7 @@ enum cli_progress {
 #define OPT_OUTFILE (1u << 10) /* --out */
 #define OPT_TABLE   (1u << 11) /* -o with md: a single table */
 #define OPT_TRACE   (1u << 12) /* trace */
+#define OPT_REPLY   (1u << 13) /* -o without csv */
 #define OPT_IOBENCH (1u << 20) /* iobench */
 #define OPT_RECORD  (1u << 24) /* trace record */
 #define OPT_REPORT  (1u << 25) /* --report */

@@ -6,6 +6,7 @@
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "watch.h"
 
@@ -105,8 +106,14 @@ int cmd_logits(struct cli_opts *o)
 	struct cli_watch w;
 	int32_t *ids;
 	uint32_t nr;
-	int rc = load_tokens(o, &ids, &nr);
+	int rc;
 
+	if ((!o->out || !strcmp(o->out, "-")) && isatty(STDOUT_FILENO)) {
+		cli_error("logits: raw floats are nothing for a terminal: give "
+			  "--out FILE");
+		return EXIT_USAGE;
+	}
+	rc = load_tokens(o, &ids, &nr);
 	if (rc)
 		return rc;
 	o->engine.states_do = true;

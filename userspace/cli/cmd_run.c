@@ -321,6 +321,11 @@ static int load_prompt(struct run *r)
 	rc = cli_read_input(o, &r->text, &len);
 	if (rc)
 		return rc;
+	if (!len && !o->file) {
+		cli_error("run: no prompt: standard input is empty; give it as "
+			  "an operand, or with --file");
+		return EXIT_USAGE;
+	}
 	if (strlen(r->text) != len) {
 		cli_error("%s: the prompt holds a NUL byte",
 			  o->file ? o->file : "stdin");
@@ -349,8 +354,9 @@ int cmd_run(struct cli_opts *o)
 	struct run r = { .o = o, .owed = -1 };
 	int rc;
 
-	if (o->output != OUT_TEXT && o->output != OUT_JSON) {
-		cli_error("run: the output is text or json");
+	if (o->raw && o->system) {
+		cli_error("run: --system is part of the chat form, which --raw "
+			  "leaves out: leave one of them out");
 		return EXIT_USAGE;
 	}
 	if (!o->seed_given && getrandom(&o->sample.seed, 8, 0) != 8)

@@ -8,6 +8,7 @@
 #include <errno.h>
 #include <inttypes.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "cli.h"
 #include "gguf.h"
@@ -323,6 +324,11 @@ int cmd_show(struct cli_opts *o)
 
 	if (o->f32 && !o->tensor) {
 		cli_error("show --f32: which tensor? give --tensor NAME");
+		return EXIT_USAGE;
+	}
+	if (o->f32 && !strcmp(o->f32, "-") && isatty(STDOUT_FILENO)) {
+		cli_error("show --f32: raw floats are nothing for a terminal: "
+			  "name a file");
 		return EXIT_USAGE;
 	}
 	if (o->f32 && o->engine.header_only) {

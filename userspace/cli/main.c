@@ -14,8 +14,7 @@ static int cmd_version(struct cli_opts *o);
 
 static const struct cli_cmd cmds[] = {
 	{ "run", "MODEL [PROMPT]", "answer a prompt, or chat on a terminal",
-	  OPT_ENGINE | OPT_SAMPLE | OPT_RUN | OPT_OUTPUT | OPT_FILE |
-		  OPT_REPORT,
+	  OPT_ENGINE | OPT_SAMPLE | OPT_RUN | OPT_REPLY | OPT_FILE | OPT_REPORT,
 	  1, 2, cmd_run },
 	{ "plan", "MODEL", "what fits and where it goes; loads nothing",
 	  OPT_ENGINE | OPT_OUTPUT | OPT_PLAN | OPT_ROUTING | OPT_HEADER, 1, 1,
@@ -147,7 +146,15 @@ static int cmd_help(struct cli_opts *o)
 			putchar('\n');
 		verb_help(&cmds[i]);
 	}
-	return nr ? EXIT_OK : unknown_verb(o->args[0]);
+	if (nr)
+		return EXIT_OK;
+	if (o->nr_args > 1) {
+		cli_error("no verb is named '%s %s'; 'penstock help' lists "
+			  "them",
+			  o->args[0], o->args[1]);
+		return EXIT_USAGE;
+	}
+	return unknown_verb(o->args[0]);
 }
 
 static int cmd_version(struct cli_opts *o)

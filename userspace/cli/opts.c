@@ -79,6 +79,9 @@ static const struct cli_choice prefill_choices[] = {
 	{ "whole", PST_PREFILL_WHOLE },
 	{ NULL, 0 }
 };
+static const struct cli_choice reply_choices[] = { { "text", OUT_TEXT },
+						   { "json", OUT_JSON },
+						   { NULL, 0 } };
 static const struct cli_choice out_choices[] = { { "text", OUT_TEXT },
 						 { "json", OUT_JSON },
 						 { "csv", OUT_CSV },
@@ -226,6 +229,8 @@ static const struct opt options[] = {
 	  "read the text from a file" },
 	{ "output", 'o', K_CHOICE, OPT_OUTPUT, OFF(output), out_choices,
 	  "text|json|csv", "form of the result" },
+	{ "output", 'o', K_CHOICE, OPT_REPLY, OFF(output), reply_choices,
+	  "text|json", "form of the result" },
 	{ "output", 'o', K_CHOICE, OPT_TABLE, OFF(output), table_choices,
 	  "text|json|csv|md", "form of the result" },
 	{ "tokens", 0, K_STR, OPT_LOGITS, OFF(tokens), NULL, "1,2,3",
@@ -557,6 +562,12 @@ int cli_opts_parse(const struct cli_cmd *cmd, int argc, char **argv,
 		if (rc)
 			return rc;
 	}
+	if (out->recall > 0.0f && !out->routing) {
+		cli_error("%s: --routing-recall is of a trace: give it with "
+			  "--routing",
+			  cmd->name);
+		return EXIT_USAGE;
+	}
 	out->args = argv + optind;
 	out->nr_args = argc - optind;
 	if ((cmd->options & OPT_ENGINE) && !out->help)
@@ -573,7 +584,7 @@ static const struct section {
 	{ "How tokens are drawn", OPT_SAMPLE },
 	{ "Prompt and reply", OPT_RUN },
 	{ "What is read and written",
-	  OPT_FILE | OPT_OUTPUT | OPT_TABLE | OPT_OUTFILE },
+	  OPT_FILE | OPT_OUTPUT | OPT_REPLY | OPT_TABLE | OPT_OUTFILE },
 	{ "The report", OPT_REPORT },
 	{ "Other", 0 },
 };

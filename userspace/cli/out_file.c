@@ -96,9 +96,33 @@ static bool begin_beside(struct cli_out *out)
 	return false;
 }
 
+/* "--out model.gguf" is a slip that would cost a download of many hours. */
+static bool is_model(const char *path)
+{
+	char magic[4] = "";
+	struct stat st;
+	FILE *f = NULL;
+	bool is;
+
+	/* To open a pipe would be to wait for its other end. */
+	if (!stat(path, &st) && S_ISREG(st.st_mode))
+		f = fopen(path, "re");
+	is = f && fread(magic, 1, sizeof(magic), f) == sizeof(magic) &&
+	     !memcmp(magic, "GGUF", sizeof(magic));
+	if (f)
+		fclose(f);
+	return is;
+}
+
 int cli_out_open(struct cli_out *out, const char *path)
 {
 	*out = (struct cli_out){ .f = stdout, .path = path };
+	if (strcmp(path, "-") && is_model(path)) {
+		cli_error("%s: a model, which no result takes the place of: "
+			  "give another name, or remove it first",
+			  path);
+		return EXIT_USAGE;
+	}
 	/* A file size limit shall be an error of write(), not a signal. */
 	signal(SIGXFSZ, SIG_IGN);
 	if (!strcmp(path, "-") || begin_beside(out))

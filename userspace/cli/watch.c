@@ -179,6 +179,11 @@ int cli_watch_open(struct cli_watch *w, struct cli_opts *o, const char *path)
 		w->recording = !rc;
 		w->sink = (struct pst_trace_sink){ .put = put, .ctx = &w->out };
 	}
+	/* What cannot be written shall not be told after the run. */
+	if (!rc && o->report && o->report_file) {
+		rc = cli_out_open(&w->report_out, o->report_file);
+		w->reporting = !rc;
+	}
 	if (!rc && o->report) {
 		if (pst_report_create(PST_REPORT_BYTES, &w->report))
 			rc = cli_fail(-ENOMEM, NULL);
@@ -278,19 +283,17 @@ void cli_watch_phase(struct cli_watch *w, bool decode)
 static int print_report(struct cli_watch *w, const struct pst_engine *e,
 			const struct pst_report_result *r)
 {
-	struct cli_out out = { .f = stderr };
+	struct cli_out *out = &w->report_out;
 	int rc;
 
-	if (!w->o->report_file)
+	if (!w->reporting)
 		return cli_print_run_report(stderr, w->o->report_form, r, e);
-	rc = cli_out_open(&out, w->o->report_file);
-	if (rc)
-		return rc;
 	errno = 0;
-	rc = cli_print_run_report(out.f, w->o->report_form, r, e);
-	if (ferror(out.f))
-		out.err = errno ? errno : EIO;
-	return cli_out_close(&out, rc);
+	rc = cli_print_run_report(out->f, w->o->report_form, r, e);
+	if (ferror(out->f))
+		out->err = errno ? errno : EIO;
+	w->reporting = false;
+	return cli_out_close(out, rc);
 }
 
 int cli_watch_finish(struct cli_watch *w, const struct pst_engine *e, int rc)
@@ -327,6 +330,10 @@ int cli_watch_close(struct cli_watch *w, int rc)
 	if (w->recording)
 		rc = close_recording(w, rc);
 	w->recording = false;
+	/* Of a run that failed there is no report. */
+	if (w->reporting)
+		cli_out_close(&w->report_out, EXIT_FAILED);
+	w->reporting = false;
 	if (w->o) {
 		w->o->engine.observer = NULL;
 		w->o->engine.extra_bytes = w->extra_bytes;

@@ -33,6 +33,8 @@ struct cli_watch {
 
 	struct pst_report *report;
 	struct pst_report_env env;
+	struct cli_out report_out; /* --report-file, while @reporting */
+	bool reporting;
 
 	struct pst_trace trace;
 	struct pst_forced *forced;

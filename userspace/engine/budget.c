@@ -178,6 +178,12 @@ static void plan_model(const struct pst_engine *e, struct pst_plan *p)
 	p->ctx_size = e->opts.ctx_size;
 	if (!p->ctx_size)
 		p->ctx_size = PST_MIN(hp->n_ctx_train, DEFAULT_CTX);
+	else if (p->ctx_size > hp->n_ctx_train && !hp->n_positions)
+		pst_log(e->opts.log, PST_LOG_WARN,
+			"--ctx-size %u is more than the %u tokens that the "
+			"model is made for: what it says after them may be "
+			"worthless",
+			p->ctx_size, hp->n_ctx_train);
 	if (hp->n_positions)
 		p->ctx_size = PST_MIN(p->ctx_size, hp->n_positions);
 }

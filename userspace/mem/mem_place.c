@@ -122,15 +122,18 @@ int pst_mem_hugetlb_check(const struct pst_mem *m, uint64_t page_bytes,
 {
 	uint64_t free_bytes = pst_mem_hugetlb_free("", page_bytes, m->node);
 	uint64_t want_bytes = pst_align_up(m->size_bytes, page_bytes);
+	static const char gigantic[] =
+		"/sys/kernel/mm/hugepages/hugepages-1048576kB/nr_hugepages";
 
 	if (free_bytes >= want_bytes)
 		return 0;
 	return pst_diag_set(
 		diag, -ENOMEM,
 		"the pool of %llu MiB huge pages has %llu MiB free, "
-		"%llu MiB are wanted: raise vm.nr_hugepages or ask for "
-		"another kind of memory",
+		"%llu MiB are wanted: raise %s or ask for another kind of "
+		"memory",
 		(unsigned long long)(page_bytes / PST_MIB),
 		(unsigned long long)(free_bytes / PST_MIB),
-		(unsigned long long)(want_bytes / PST_MIB));
+		(unsigned long long)(want_bytes / PST_MIB),
+		page_bytes == 2 * PST_MIB ? "vm.nr_hugepages" : gigantic);
 }
