@@ -254,18 +254,41 @@ class IoBench(unittest.TestCase):
         self.assertEqual(done.returncode, 0)
         self.assertIn(b'profile not stored: ', done.stderr)
 
-    def check_use(self):
-        """What the profile says is what plan reckons with."""
-        model = os.path.join(self.tmp, 'moe.gguf')
-        subprocess.run([os.path.join(e2e.SRC, 'scripts', 'make-random-model'),
-                        model, '--tiny'], check=True, capture_output=True)
+    def set_bandwidth(self, bps):
         name, = os.listdir(self.state)
         path = os.path.join(self.state, name)
         with open(path, encoding='ascii') as f:
             text = f.read()
         with open(path, 'w', encoding='ascii') as f:
             f.write(re.sub(r'(?m)^bandwidth_bps=\d+$',
-                           'bandwidth_bps=123456789', text))
+                           f'bandwidth_bps={bps}', text))
+
+    def expect(self, model):
+        """What a run says of its prompt before it reads it."""
+        done = e2e.run('run', model, 'ab cd ' * 900, '--raw', '-n', '1',
+                       '--expert-cache', '8experts', '--warm', 'off',
+                       '--progress', 'json', env=self.env)
+        self.assertEqual(done.returncode, 0, done.stderr)
+        said = [json.loads(l) for l in done.stderr.decode().splitlines()
+                if l.startswith('{')]
+        got, = [l for l in said if l['schema'] == 'penstock.estimate.1']
+        return got
+
+    def check_use(self):
+        """What the profile says is what plan reckons with."""
+        model = os.path.join(self.tmp, 'moe.gguf')
+        subprocess.run([os.path.join(e2e.SRC, 'scripts', 'make-random-model'),
+                        model, '--tiny', '--ctx', '4096'], check=True,
+                       capture_output=True)
+        self.set_bandwidth(10**12)
+        fast = self.expect(model)
+        self.set_bandwidth(100000)
+        slow = self.expect(model)
+        # Fewer passes over the experts are worth a longer batch then.
+        self.assertLess(slow['passes'], fast['passes'])
+        self.assertAlmostEqual(slow['drive_s'], slow['drive_bytes'] / 1e5,
+                               delta=0.001)
+        self.set_bandwidth(123456789)
         done = e2e.run('plan', model, '-o', 'json', env=self.env)
         self.assertEqual(done.returncode, 0, done.stderr)
         self.assertEqual(

@@ -111,17 +111,19 @@ void cli_log_init(struct cli_opts *o)
 	o->log = (struct pst_log){ .fn = on_log, .ctx = &o->bar };
 }
 
-/* A drive that iobench found to need more reads in flight than the default. */
+/* What iobench found: the drive's rate, and whether it needs more reads in
+ * flight than the default.
+ */
 static void use_profile(struct cli_opts *o, const char *path)
 {
 	struct pst_drive_profile p;
 	char dir[PST_STATE_DIR_MAX];
 
-	if (o->engine.queue_depth || cli_state_dir(dir) ||
-	    pst_profile_find(dir, path, &p, NULL, NULL))
+	if (cli_state_dir(dir) || pst_profile_find(dir, path, &p, NULL, NULL))
 		return;
+	o->engine.drive_bps = p.bandwidth_bps;
 	/* Below the default nothing is gained; prefill wants more anyway. */
-	if (p.depth > PST_ENGINE_QUEUE_DEPTH)
+	if (!o->engine.queue_depth && p.depth > PST_ENGINE_QUEUE_DEPTH)
 		o->engine.queue_depth = p.depth;
 }
 

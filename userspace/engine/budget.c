@@ -18,7 +18,9 @@
 #define MAX_BATCH     8192
 /* Shorter than this nobody is advised to make it. */
 #define MIN_CONTEXT 256
-/* For the choice of a batch only: a middling drive and core. */
+/* For the choice of a batch only: a middling drive, unless it was measured, and a
+ * middling core.
+ */
 #define GUESS_DRIVE_BPS	 3e9
 #define GUESS_MACS_PER_S 1e11
 /* Kept free for the rest of the machine when no ceiling was given. */
@@ -198,25 +200,6 @@ static uint64_t kv_bytes(const struct pst_engine *e, const struct pst_plan *p)
 	return n == UINT64_MAX ? n : pst_align_up(n, pst_budget_page(e));
 }
 
-/* The time that the known prompt would take with a batch; the machine's speed is
- * not known yet, only the balance of passes and cache matters.
- */
-static double prompt_s(const struct pst_engine *e, const struct pst_plan *p,
-		       uint64_t base, uint32_t batch)
-{
-	uint64_t fixed = base + scratch_of(e, batch, p->ctx_size);
-	uint64_t slot = pst_store_slot_bytes(
-		e->model->experts, e->model->hp.n_layers, pst_io_align(e->io));
-	struct pst_prefill_model m = pst_engine_prefill_model(e->model);
-
-	m.expert_bytes = (double)slot;
-	m.macs_per_s = GUESS_MACS_PER_S * p->threads;
-	m.drive_bps = GUESS_DRIVE_BPS;
-	if (p->ram > fixed)
-		m.nr_slots = (p->ram - fixed) / (slot + meta_bytes(e));
-	return pst_prefill_predict(&m, e->opts.prompt_tokens, batch).total_s;
-}
-
 static uint32_t wanted_slots(const struct pst_engine *e,
 			     const struct pst_plan *p)
 {
@@ -238,6 +221,27 @@ static uint32_t wanted_slots(const struct pst_engine *e,
 		break;
 	}
 	return (uint32_t)PST_MIN(n, (uint64_t)p->nr_experts);
+}
+
+/* The time that the known prompt would take with a batch; the cores' speed is
+ * not known yet, only the balance of passes and cache matters.
+ */
+static double prompt_s(const struct pst_engine *e, const struct pst_plan *p,
+		       uint64_t base, uint32_t batch)
+{
+	uint64_t fixed = base + scratch_of(e, batch, p->ctx_size);
+	uint64_t slot = pst_store_slot_bytes(
+		e->model->experts, e->model->hp.n_layers, pst_io_align(e->io));
+	struct pst_prefill_model m = pst_engine_prefill_model(e->model);
+
+	m.expert_bytes = (double)slot;
+	m.macs_per_s = GUESS_MACS_PER_S * p->threads;
+	m.drive_bps = e->opts.drive_bps ? (double)e->opts.drive_bps
+					: GUESS_DRIVE_BPS;
+	if (p->ram > fixed)
+		m.nr_slots = PST_MIN((p->ram - fixed) / (slot + meta_bytes(e)),
+				     wanted_slots(e, p));
+	return pst_prefill_predict(&m, e->opts.prompt_tokens, batch).total_s;
 }
 
 static bool has_cache(const struct pst_engine *e, const struct pst_plan *p)

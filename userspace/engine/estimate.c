@@ -7,14 +7,16 @@
 /* Bytes from which on the drive's rate is known. */
 #define KNOWN_BYTES (32 * PST_MIB)
 
-/* Bytes per second while reads were outstanding, loading included. */
+/* Bytes per second while reads were outstanding, loading included; of a small
+ * model, which loads in no time, what was measured before.
+ */
 static double drive_bps(const struct pst_engine *e)
 {
 	struct pst_io_stats is;
 
 	pst_io_stats_read(e->io, &is);
 	if (is.read_bytes < KNOWN_BYTES || !is.busy_ns)
-		return 0.0;
+		return (double)e->opts.drive_bps;
 	return (double)is.read_bytes * 1e9 / (double)is.busy_ns;
 }
 

@@ -122,6 +122,8 @@ enum pst_numa {
  * @batch_size: tokens per prefill chunk; 0: up to 512, as memory allows, or
  *	more where that saves passes over the experts for @prompt_tokens
  * @prompt_tokens: how long the first prompt will be, about; 0: unknown
+ * @drive_bps: the drive's measured bandwidth, 0 when it is not known; for the
+ *	choice of a batch and, of a small model, the expected time of a prompt
  * @queue_depth: reads in flight; 0: PST_ENGINE_QUEUE_DEPTH in
  *	decode, more in prefill
  * @split_bytes: longer reads are split, a multiple of 4 KiB; 0: 1 MiB
@@ -164,6 +166,7 @@ struct pst_engine_opts {
 	uint32_t threads;
 	uint32_t batch_size;
 	uint32_t prompt_tokens;
+	uint64_t drive_bps;
 	uint32_t queue_depth;
 	uint32_t split_bytes;
 	enum pst_engine_io io;
