@@ -30,9 +30,9 @@ def choose_limit():
 
 
 def refused(p):
-    """65, nothing on stdout and exactly one line of words."""
+    """65, or 69 for what is not known; nothing on stdout, one line of words."""
     err = p.stderr.decode(errors="replace")
-    return (p.returncode == 65 and not p.stdout and err.count("\n") == 1 and
+    return (p.returncode in (65, 69) and not p.stdout and err.count("\n") == 1 and
             err.startswith("penstock: ") and len(err) < 1000 and
             all(c.isprintable() for c in err[:-1]))
 

@@ -55,6 +55,13 @@ class Models(FirstSteps):
                             f'{os.path.getsize(MODEL)} ', 'again'), verb, part,
                        *(['hi'] if verb == 'run' else []))
 
+    def test_an_unknown_family_is_unsupported_and_not_damaged(self):
+        with open(MODEL, 'rb') as f:
+            other = self.path('m', f.read().replace(b'qwen3moe', b'qwen9moe'))
+        for verb in ('run', 'plan'):
+            self.fails(69, ("'qwen9moe'", 'qwen3moe'), verb, other,
+                       *(['hi'] if verb == 'run' else []))
+
     def test_a_folder_is_not_a_model(self):
         self.fails(65, ('a folder', 'GGUF file'), 'run', self.tmp, 'hi')
 

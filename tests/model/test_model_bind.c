@@ -92,9 +92,9 @@ static void an_unknown_family_is_refused_with_the_known_ones(void **state)
 	struct tiny_model tm;
 
 	tm_init(&tm, "qwen9", false);
-	refused(&tm, -EBADMSG, "'qwen9'", "known: ");
+	refused(&tm, -ENOTSUP, "'qwen9'", "known: ");
 	for (uint32_t i = 0; pst_arch_at(i); i++)
-		refused(&tm, -EBADMSG, "'qwen9'",
+		refused(&tm, -ENOTSUP, "'qwen9'",
 			pst_arch_name(pst_arch_at(i)));
 }
 
@@ -373,7 +373,7 @@ static void the_architecture_must_be_a_known_string(void **state)
 
 	tm_init(&tm, "llama", false);
 	tm_str(&tm, "%general.architecture", "llamb");
-	refused(&tm, -EBADMSG, "llamb", "not supported");
+	refused(&tm, -ENOTSUP, "llamb", "not supported");
 	tm_u32(&tm, "%general.architecture", 1);
 	refused(&tm, -EBADMSG, "general.architecture", "");
 	tm_drop(&tm, "%general.architecture");

@@ -20,7 +20,7 @@ enum doctor_status {
  */
 struct doctor_finding {
 	enum doctor_status status;
-	char text[256];
+	char text[768];
 	char mend[256];
 };
 

@@ -42,7 +42,7 @@ static int find_arch(struct pst_model *m, struct pst_diag *diag)
 	if (m->arch)
 		return 0;
 	list_archs(known, sizeof(known));
-	return pst_diag_set_at(diag, -EBADMSG, path, UINT64_MAX,
+	return pst_diag_set_at(diag, -ENOTSUP, path, UINT64_MAX,
 			       "architecture '%.*s' is not supported; known: "
 			       "%s",
 			       (int)PST_MIN(name.len, 64), name.s, known);

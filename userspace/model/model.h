@@ -661,7 +661,7 @@ struct pst_model {
  * @out: owned by the caller, pst_model_destroy()
  *
  * Loads nothing.  Return: 0, -EBADMSG (malformed: the key or tensor is named),
- * -ENOTSUP (a tensor type without a kernel), -ENOMEM.
+ * -ENOTSUP (an unknown architecture, a tensor type without a kernel), -ENOMEM.
  */
 int pst_model_create(const struct pst_gguf *g, const struct pst_kernels *k,
 		     struct pst_model **out, struct pst_diag *diag);
