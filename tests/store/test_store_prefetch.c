@@ -35,8 +35,8 @@ static struct pst_store_stats stats(const struct sbed *b)
 /* The drive has been seen to idle long between sets. */
 static void teach_long_gaps(struct sbed *b)
 {
-	b->s->pace.gap_ns[0] = 1e9;
-	b->s->pace.gap_ns[1] = 1e9;
+	for (uint32_t l = 0; l < shape.nr_layers; l++)
+		b->s->pace.after[l] = (struct gap){ .ns = { 1e9, 1e9 } };
 	b->s->pace.bytes_per_ns = 1.0;
 }
 
@@ -254,7 +254,7 @@ static void idle_time_bounds_what_is_read_ahead(void **state)
 	sbed_open(&b, &shape);
 	/* Idle for as long as two and a half experts take. */
 	b.s->pace.bytes_per_ns = 1.0;
-	b.s->pace.gap_ns[0] = 2.5 * (double)b.s->slot_bytes;
+	b.s->pace.usual.ns[0] = 2.5 * (double)b.s->slot_bytes;
 	GUESS(&b, 0, 1, 2, 3, 4, 5, 6);
 	assert_int_equal(stats(&b).prefetch_reads, 3);
 	/* However long it is: never more than a quarter of the slots. */
@@ -325,8 +325,28 @@ static void the_longest_time_without_a_look_is_learned(void **state)
 	pst_store_poll(b.s);
 	b.s->pace.looked_ns -= 500000000;
 	RUN_OK(&b, 1, 1);
-	assert_true(b.s->pace.gap_ns[0] >= 1e9);
-	assert_true(b.s->pace.gap_ns[0] < 1.5e9);
+	assert_true(b.s->pace.after[0].ns[0] >= 1e9);
+	assert_true(b.s->pace.after[0].ns[0] < 1.5e9);
+	assert_true(b.s->pace.after[1].ns[0] == 0.0);
+	sbed_close(&b);
+}
+
+/* Layer 0 leaves the drive idle for long, layer 1 does not; 2 is not known yet. */
+static void each_layer_has_its_own_budget(void **state)
+{
+	struct sbed b;
+
+	sbed_open(&b, &shape);
+	b.s->pace.bytes_per_ns = 1.0;
+	b.s->pace.usual.ns[0] = 1.5 * (double)b.s->slot_bytes;
+	b.s->pace.after[0].ns[0] = 2.5 * (double)b.s->slot_bytes;
+	b.s->pace.after[1].ns[0] = 0.5 * (double)b.s->slot_bytes;
+	b.s->layer = 0;
+	assert_int_equal(pst_pace_slots(b.s), 3);
+	b.s->layer = 1;
+	assert_int_equal(pst_pace_slots(b.s), 1);
+	b.s->layer = 2;
+	assert_int_equal(pst_pace_slots(b.s), 2);
 	sbed_close(&b);
 }
 
@@ -349,6 +369,7 @@ int main(void)
 		cmocka_unit_test(a_sure_guess_goes_out_beside_another),
 		cmocka_unit_test(a_poll_leaves_a_wanted_set_alone),
 		cmocka_unit_test(the_longest_time_without_a_look_is_learned),
+		cmocka_unit_test(each_layer_has_its_own_budget),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -5,9 +5,10 @@
  *
  * Between the last read that a layer waits for and the first one of the next
  * the ring is looked at now and then, and what has landed is followed by the
- * next guess.  How long it is not looked at is learned, and so is the drive's
- * rate: their product is what may be on its way when nothing is wanted.  A guess
- * that is wrong then costs a slot and little time.  Where guesses come from is
+ * next guess.  How long it is not looked at is learned for each layer, and so is
+ * the drive's rate: their product is the layer's budget, what may be on its way
+ * when nothing is wanted.  A guess that is wrong then costs a slot and little
+ * time.  Where guesses come from is
  * not known here.
  */
 #include <assert.h>
@@ -55,17 +56,22 @@ static void sample_rate(struct pst_store *s)
 	p->busy_before_ns = now.busy_ns;
 }
 
+static void learn_gap(double *mean, uint64_t ns)
+{
+	*mean += (*mean > 0 ? PACE_WEIGHT : 1.0) * ((double)ns - *mean);
+}
+
 void pst_pace_begin(struct pst_store *s, uint32_t nr_misses)
 {
 	struct pace *p = &s->pace;
-	double *gap = &p->gap_ns[s->wide];
 
 	if (!nr_misses)
 		return;
 	pst_pace_look(s);
-	if (p->looked_ns)
-		*gap += (*gap > 0 ? PACE_WEIGHT : 1.0) *
-			((double)p->blind_ns - *gap);
+	if (p->looked_ns) {
+		learn_gap(&p->usual.ns[s->wide], p->blind_ns);
+		learn_gap(&p->after[p->blind_layer].ns[s->wide], p->blind_ns);
+	}
 	p->looked_ns = 0;
 	sample_rate(s);
 }
@@ -74,6 +80,7 @@ void pst_pace_quiet(struct pst_store *s)
 {
 	s->pace.looked_ns = pst_now_ns();
 	s->pace.blind_ns = 0;
+	s->pace.blind_layer = s->layer;
 }
 
 void pst_pace_look(struct pst_store *s)
@@ -90,7 +97,9 @@ void pst_pace_look(struct pst_store *s)
 
 uint32_t pst_pace_slots(const struct pst_store *s)
 {
-	double bytes = s->pace.gap_ns[s->wide] * s->pace.bytes_per_ns;
+	double own = s->pace.after[s->layer].ns[s->wide];
+	double gap = own > 0 ? own : s->pace.usual.ns[s->wide];
+	double bytes = gap * s->pace.bytes_per_ns;
 	uint32_t most = s->nr_slots / SLOT_SHARE;
 
 	/* One more than fits: the drive is not to wait for the next layer. */

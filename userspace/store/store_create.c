@@ -215,6 +215,7 @@ static int make_tables(struct pst_store *s, const struct pst_store_args *args)
 	s->misses = pst_calloc(s->nr_experts, sizeof(*s->misses));
 	s->ids = pst_calloc(s->nr_experts, sizeof(*s->ids));
 	s->by_layer = pst_calloc(s->nr_layers, sizeof(*s->by_layer));
+	s->pace.after = pst_calloc(s->nr_layers, sizeof(*s->pace.after));
 	s->policy = s->ops->create(&(struct pst_policy_geometry){
 		.nr_layers = s->nr_layers,
 		.nr_experts = s->nr_experts,
@@ -223,7 +224,8 @@ static int make_tables(struct pst_store *s, const struct pst_store_args *args)
 	});
 	if (!s->guesses || !s->warm || !s->guarded || !s->layers || !s->slots ||
 	    !s->free || !s->slot_of || !s->seen || !s->want || !s->ready ||
-	    !s->misses || !s->ids || !s->by_layer || !s->policy)
+	    !s->misses || !s->ids || !s->by_layer || !s->pace.after ||
+	    !s->policy)
 		return -ENOMEM;
 	memcpy(s->layers, args->layers, s->nr_layers * sizeof(*s->layers));
 	memset(s->slot_of, 0xff, (size_t)nr_keys * sizeof(*s->slot_of));
@@ -300,5 +302,6 @@ void pst_store_destroy(struct pst_store *s)
 	free(s->misses);
 	free(s->ids);
 	free(s->by_layer);
+	free(s->pace.after);
 	free(s);
 }

@@ -49,11 +49,18 @@ struct keep {
 	struct pst_slot_dir dir;
 };
 
+/* Decayed means of the longest time without a look, of decode and of prefill. */
+struct gap {
+	double ns[2];
+};
+
 /* What is known of the drive's idle time, to fill it and no more. */
 struct pace {
 	uint64_t looked_ns; /* last; 0: the wanted set still waits for reads */
 	uint64_t blind_ns; /* longest time without a look since it does not */
-	double gap_ns[2]; /* decayed mean of that, of decode and of prefill */
+	uint32_t blind_layer; /* whose set that was */
+	struct gap usual; /* of all layers, for one that has none yet */
+	struct gap *after; /* [nr_layers]: behind the set of each */
 	double bytes_per_ns; /* decayed mean while reads are outstanding */
 	uint64_t bytes_before, busy_before_ns; /* io's, at the last sample */
 };
@@ -186,7 +193,9 @@ void pst_pace_quiet(struct pst_store *s);
 /** pst_pace_look() - the ring is being looked at */
 void pst_pace_look(struct pst_store *s);
 
-/** pst_pace_slots() - experts that the drive could read between two looks */
+/** pst_pace_slots() - experts that the drive could read between two looks at the
+ * ring, behind the present layer's set
+ */
 uint32_t pst_pace_slots(const struct pst_store *s);
 
 static inline uint32_t key_of(const struct pst_store *s, uint32_t layer,
