@@ -322,6 +322,18 @@ class Results(FirstSteps):
             self.assertTrue(os.path.islink(link))
             self.assertGreater(os.path.getsize(target), 1000)
 
+    def test_a_result_on_our_own_output_leaves_what_is_there(self):
+        log = self.path('log', b'earlier\n')
+        with open(log, 'ab') as f:
+            p = subprocess.run([e2e.PROGRAM, 'run', MODEL, 'hi', '-n', '2',
+                                '--report-file', '/dev/stderr'], stderr=f,
+                               stdout=subprocess.DEVNULL, check=False)
+        self.assertEqual(p.returncode, 0)
+        with open(log, encoding='utf-8') as f:
+            said = f.read()
+        self.assertTrue(said.startswith('earlier\n'), said)
+        self.assertRegex(said, r'(?s)-- prompt \d+ tok .*\nreport: ')
+
     def test_a_pipe_gets_the_bytes(self):
         fifo, out = self.path('fifo'), self.path('out')
         os.mkfifo(fifo)

@@ -114,18 +114,35 @@ static bool is_model(const char *path)
 	return is;
 }
 
+/* What leads to where we write anyway goes there, behind what is there. */
+static FILE *own_stream(const char *path)
+{
+	FILE *own[] = { stdout, stderr };
+	struct stat st, at;
+
+	if (!strcmp(path, "-"))
+		return stdout;
+	for (size_t i = 0; i < PST_ARRAY_SIZE(own); i++)
+		if (!stat(path, &st) && !fstat(fileno(own[i]), &at) &&
+		    st.st_dev == at.st_dev && st.st_ino == at.st_ino)
+			return own[i];
+	return NULL;
+}
+
 int cli_out_open(struct cli_out *out, const char *path)
 {
-	*out = (struct cli_out){ .f = stdout, .path = path };
-	if (strcmp(path, "-") && is_model(path)) {
+	*out = (struct cli_out){ .f = own_stream(path), .path = path };
+	/* A file size limit shall be an error of write(), not a signal. */
+	signal(SIGXFSZ, SIG_IGN);
+	if (out->f)
+		return EXIT_OK;
+	if (is_model(path)) {
 		cli_error("%s: a model, which no result takes the place of: "
 			  "give another name, or remove it first",
 			  path);
 		return EXIT_USAGE;
 	}
-	/* A file size limit shall be an error of write(), not a signal. */
-	signal(SIGXFSZ, SIG_IGN);
-	if (!strcmp(path, "-") || begin_beside(out))
+	if (begin_beside(out))
 		return EXIT_OK;
 	out->f = fopen(path, "we");
 	return out->f ? EXIT_OK : open_failed(path, errno);
@@ -172,7 +189,7 @@ static void close_beside(struct cli_out *out, bool keep)
 
 static void close_in_place(struct cli_out *out, bool keep)
 {
-	bool file = out->f != stdout;
+	bool file = out->f != stdout && out->f != stderr;
 	struct stat st = { 0 };
 
 	/* A device or a pipe is somebody else's: only files are removed. */
