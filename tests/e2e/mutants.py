@@ -319,6 +319,23 @@ def rearrange_lines(rnd, data):
     return b''.join(lines)
 
 
+def change_choice(rnd, data):
+    """Another expert, another weight, or no more of a token: still a trace."""
+    lines = data.splitlines(keepends=True)
+    rows = [i for i, line in enumerate(lines) if line[:1] in b'pd' and
+            line.count(b',') == 5 and line[-2:-1].isdigit()]
+    if not rows:
+        return data
+    for _ in range(rnd.randrange(1, 20)):
+        cells = lines[i := rnd.choice(rows)].rstrip(b'\n').split(b',')
+        if rnd.random() < 0.5:
+            cells[4] = str(rnd.randrange(rnd.choice((4, 32)))).encode()
+        else:
+            cells[5] = rnd.choice((b'0', b'-3', b'1e30', b'0.5', b'1e-40'))
+        lines[i] = b','.join(cells) + b'\n'
+    return b''.join(lines)
+
+
 def spoil_bytes(rnd, data):
     at = rnd.randrange(len(data))
     if rnd.random() < 0.2:
@@ -326,7 +343,7 @@ def spoil_bytes(rnd, data):
     return data[:at] + rnd.randbytes(rnd.randrange(1, 5)) + data[at + 1:]
 
 
-TEXT_KINDS = (replace_number, replace_number, rearrange_lines, spoil_bytes)
+TEXT_KINDS = (replace_number, rearrange_lines, spoil_bytes)
 
 
 def trace_verb(rnd, trace):
@@ -367,7 +384,7 @@ class Traces:
     def attempt(self, number, bed):
         rnd = random.Random(f'trace {number}')
         data = rnd.choice(self.sources)
-        kind = rnd.choice(TEXT_KINDS)
+        kind = rnd.choice((*TEXT_KINDS, change_choice, change_choice))
         for _ in range(rnd.choice((1, 1, 3))):
             data = kind(rnd, data) or b'\n'
         with open(self.path, 'wb') as f:
