@@ -7,15 +7,15 @@ JOBS ?= $(shell nproc)
 PREFIX ?= /usr/local
 export JOBS
 
-.PHONY: all help setup demo check check-asan check-ubsan check-tsan
-.PHONY: check-valgrind check-arm fuzz bench lint install clean
+.PHONY: all help setup demo check check-asan check-asan-kernels check-ubsan
+.PHONY: check-tsan check-valgrind check-arm fuzz bench lint install clean
 .PHONY: kmod kmod-check check-kmod check-kmod-debug
 
 all: ## build build/penstock
 	@TARGETS=userspace/cli/penstock scripts/compile $(BUILD)
 
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## /{ printf "  make %-15s %s\n", $$1, $$2 }' \
+	@awk -F ':.*## ' '/^[a-z-]+:.*## /{ printf "  make %-18s %s\n", $$1, $$2 }' \
 		Makefile
 
 setup: ## install the packages that penstock needs (Debian)
@@ -29,6 +29,10 @@ check: ## build and run all tests; ends with the counts
 
 check-asan: ## the tests under AddressSanitizer and UBSan
 	@scripts/check build-asan address
+
+check-asan-kernels: ## kcheck under AddressSanitizer; compiles for long
+	@TARGETS=tests/kernels/kcheck SANITIZE_KERNELS=1 \
+		scripts/check build-asan-kernels address kcheck
 
 check-ubsan: ## the same without AddressSanitizer, the kernels, too
 	@scripts/check build-ubsan undefined
