@@ -74,6 +74,51 @@ static void two_experts_by_hand(void **state)
 	     0.25 * 4e-3 + 0.5 * (2e-3 + 2e-3) + 0.25 * (2.1e-3 + 4e-3));
 }
 
+static void each_read_takes_its_time_beside_its_bytes(void **state)
+{
+	struct pst_cost_machine m = drive;
+	struct pst_cost_layer l = { .head_s = 1e-3,
+				    .experts_s = 2e-3,
+				    .nr_used = 4,
+				    .miss_rate = 1.0,
+				    .expert_bytes = 1e4,
+				    .expert_reads = 3.0 };
+
+	m.read_s = 2e-5;
+	near(layer_s(l, &m), 1e-3 + 1e-4 + 4 * (3 * 2e-5 + 1e4 / 1e9) + 2e-3);
+	/* Computing hides it as it hides bytes. */
+	l.miss_rate = 0.25;
+	l.nr_used = 1;
+	near(layer_s(l, &m),
+	     1e-3 + 0.75 * 2e-3 + 0.25 * (1e-4 + 6e-5 + 1e-5 + 2e-3));
+}
+
+static void small_experts_cost_reads_and_large_ones_bytes(void **state)
+{
+	struct pst_cost_machine none = drive, some = drive;
+	struct pst_cost_layer l = { .nr_used = 8,
+				    .miss_rate = 0.5,
+				    .expert_reads = 3.0 };
+
+	some.read_s = 1.5e-5;
+	l.expert_bytes = 4e4;
+	assert_true(layer_s(l, &some) > 1.5 * layer_s(l, &none));
+	l.expert_bytes = 4e6;
+	assert_true(layer_s(l, &some) < 1.02 * layer_s(l, &none));
+}
+
+static void reads_ahead_count_as_reads(void **state)
+{
+	struct pst_cost_machine m = drive;
+	struct pst_cost_layer l = { .nr_used = 4,
+				    .ahead = 10.0,
+				    .expert_bytes = 1e4,
+				    .expert_reads = 3.0 };
+
+	m.read_s = 2e-5;
+	near(layer_s(l, &m), 10 * (3 * 2e-5 + 1e4 / 1e9));
+}
+
 static void what_is_read_ahead_cannot_outrun_the_drive(void **state)
 {
 	struct pst_cost_layer l = { .head_s = 1e-3,
@@ -93,6 +138,7 @@ static struct pst_cost_layer draw(uint64_t *rng)
 		.nr_used = 1 + (uint32_t)(pst_rng_next(rng) % 16),
 		.miss_rate = 0.01 * (double)(pst_rng_next(rng) % 101),
 		.expert_bytes = (double)(pst_rng_next(rng) % 10000000),
+		.expert_reads = (double)(1 + pst_rng_next(rng) % 5),
 	};
 }
 
@@ -102,20 +148,28 @@ static void better_is_never_slower(void **state)
 
 	for (int i = 0; i < 2000; i++) {
 		struct pst_cost_layer l = draw(&rng), b = l;
-		struct pst_cost_machine m = drive;
-		double now = layer_s(l, &drive);
+		struct pst_cost_machine m = drive, n;
+		double now;
 
-		m.drive_bps *= 2.0;
-		assert_true(layer_s(l, &m) <= now * (1.0 + 1e-9));
+		m.read_s = 1e-6 * (double)(pst_rng_next(&rng) % 50);
+		now = layer_s(l, &m);
+		n = m;
+		n.drive_bps *= 2.0;
+		assert_true(layer_s(l, &n) <= now * (1.0 + 1e-9));
+		n = m;
+		n.read_s *= 0.5;
+		assert_true(layer_s(l, &n) <= now * (1.0 + 1e-9));
 		b.miss_rate *= 0.5;
-		assert_true(layer_s(b, &drive) <= now * (1.0 + 1e-9));
+		assert_true(layer_s(b, &m) <= now * (1.0 + 1e-9));
 		b = l;
 		b.experts_s *= 0.5;
-		assert_true(layer_s(b, &drive) <= now * (1.0 + 1e-9));
+		assert_true(layer_s(b, &m) <= now * (1.0 + 1e-9));
 		/* And nothing is faster than drive or computing alone. */
 		assert_true(now * (1.0 + 1e-9) >= l.head_s + l.experts_s);
 		assert_true(now * (1.0 + 1e-9) >=
-			    l.nr_used * l.miss_rate * l.expert_bytes / 1e9);
+			    l.nr_used * l.miss_rate *
+				    (l.expert_bytes / 1e9 +
+				     l.expert_reads * m.read_s));
 	}
 }
 
@@ -127,6 +181,9 @@ int main(void)
 		cmocka_unit_test(
 			one_of_one_is_missed_as_often_as_its_rate_says),
 		cmocka_unit_test(two_experts_by_hand),
+		cmocka_unit_test(each_read_takes_its_time_beside_its_bytes),
+		cmocka_unit_test(small_experts_cost_reads_and_large_ones_bytes),
+		cmocka_unit_test(reads_ahead_count_as_reads),
 		cmocka_unit_test(what_is_read_ahead_cannot_outrun_the_drive),
 		cmocka_unit_test(better_is_never_slower),
 	};

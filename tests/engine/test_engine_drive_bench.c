@@ -302,6 +302,7 @@ static void a_probe_gives_a_profile(void **s)
 	assert_true(p.depth >= 1 && p.depth <= 16);
 	assert_int_equal(p.split_bytes, PST_MIB);
 	assert_true(p.when_s > 0);
+	assert_true(p.short_rate > 0 && p.short_latency_ns > 0);
 	/* Shorter than a usual read. */
 	write_file(st->path, 10000);
 	assert_int_equal(pst_drive_probe(st->path, 10, &p, NULL), 0);

@@ -27,7 +27,9 @@ static const struct pst_drive_profile profile = { .bandwidth_bps = 6600000000,
 						  .depth = 8,
 						  .split_bytes = 1048576,
 						  .when_s = 1795209452,
-						  .direct = true };
+						  .direct = true,
+						  .short_latency_ns = 55000,
+						  .short_rate = 62500 };
 
 static int setup(void **state)
 {
@@ -94,8 +96,80 @@ static void what_is_stored_is_found(void **state)
 	assert_int_equal(p.split_bytes, profile.split_bytes);
 	assert_int_equal(p.when_s, profile.when_s);
 	assert_true(p.direct);
+	assert_int_equal(p.short_latency_ns, profile.short_latency_ns);
+	assert_int_equal(p.short_rate, profile.short_rate);
 	assert_string_equal(from.io, "io_uring, O_DIRECT");
 	assert_true(*from.kernel);
+}
+
+/* As versions before short reads were measured wrote it. */
+static void an_older_profile_knows_no_short_reads(void **state)
+{
+	char path[1024], text[4096], *at, *end;
+	struct pst_drive_profile p;
+	struct pst_drive_line line;
+	size_t n;
+
+	assert_int_equal(pst_profile_store(*state, *state, &profile, "a", NULL),
+			 0);
+	n = read_back(*state, path, text, sizeof(text));
+	at = strstr(text, "short_latency_ns=");
+	end = strstr(text, "end=1");
+	assert_true(at && end > at);
+	memmove(at, end, n - (size_t)(end - text) + 1);
+	write_back(path, text, strlen(text));
+	assert_int_equal(pst_profile_find(*state, *state, &p, NULL, NULL), 0);
+	assert_int_equal(p.short_rate, 0);
+	assert_int_equal(p.short_latency_ns, 0);
+	pst_profile_line(&p, &line);
+	assert_float_equal(line.bps, 6.6e9, 1.0);
+	assert_float_equal(line.read_s, 0.0, 1e-9);
+	assert_float_equal(line.latency_s, 181e-6 - 1048576 / 6.6e9, 1e-9);
+}
+
+static double line_s(const struct pst_drive_line *l, double reads, double bytes)
+{
+	return l->latency_s + reads * l->read_s + bytes / l->bps;
+}
+
+static void the_line_goes_through_what_was_measured(void **state)
+{
+	struct pst_drive_line l;
+
+	pst_profile_line(&profile, &l);
+	/* Many reads in flight: the latency is the same for all of them. */
+	assert_float_equal(line_s(&l, 1e6, 1e6 * 1048576) - l.latency_s,
+			   1e6 * 1048576 / 6.6e9, 1e-6);
+	assert_float_equal(line_s(&l, 1e6, 1e6 * 4096) - l.latency_s,
+			   1e6 / 62500, 1e-6);
+	/* One alone. */
+	assert_float_equal(line_s(&l, 1, 4096), 55e-6, 1e-9);
+	assert_true(l.read_s > 15e-6 && l.read_s < 16e-6);
+	assert_true(l.bps > 6.6e9);
+}
+
+static void figures_that_are_no_line_give_none_that_is_absurd(void **state)
+{
+	struct pst_drive_profile p = profile;
+	struct pst_drive_line l;
+
+	/* Short reads that take longer than long ones. */
+	p.short_rate = 100;
+	pst_profile_line(&p, &l);
+	assert_float_equal(l.bps, 6.6e9, 1.0);
+	assert_float_equal(l.read_s, 0.0, 1e-9);
+	/* And such that are faster than their bytes. */
+	p.short_rate = 100000000;
+	pst_profile_line(&p, &l);
+	assert_float_equal(l.bps, 6.6e9, 1.0);
+	assert_float_equal(l.read_s, 0.0, 1e-9);
+	assert_true(l.latency_s >= 0.0);
+	/* Measured with short reads only. */
+	p = profile;
+	p.split_bytes = 4096;
+	pst_profile_line(&p, &l);
+	assert_float_equal(l.read_s, 0.0, 1e-9);
+	assert_true(l.latency_s >= 0.0);
 }
 
 static void a_newer_profile_takes_the_place(void **state)
@@ -231,6 +305,9 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		WITH_DIR(what_is_stored_is_found),
+		WITH_DIR(an_older_profile_knows_no_short_reads),
+		WITH_DIR(the_line_goes_through_what_was_measured),
+		WITH_DIR(figures_that_are_no_line_give_none_that_is_absurd),
 		WITH_DIR(a_newer_profile_takes_the_place),
 		WITH_DIR(another_drive_has_no_profile),
 		WITH_DIR(values_out_of_bounds_are_refused),

@@ -19,6 +19,8 @@
 #define DEPTH_MAX      1024
 /* Of the time, for the second look at the knee. */
 #define AGAIN_SHARE 0.1
+/* And for reads so short that only their number counts. */
+#define SHORT_SHARE 0.05
 /* A shorter bench says too little of a drive that drifts. */
 #define PROFILE_SECONDS_MIN 5.0f
 /* A queue that takes longer than this many times a point is left out. */
@@ -301,7 +303,8 @@ static uint32_t find_knee(const struct iobench *b)
 
 static int sweep(struct iobench *b)
 {
-	double sweep_ns = (double)b->o->seconds * (1.0 - AGAIN_SHARE) * 1e9;
+	double sweep_ns =
+		(double)b->o->seconds * (1.0 - AGAIN_SHARE - SHORT_SHARE) * 1e9;
 	uint64_t point_ns =
 		(uint64_t)(sweep_ns / (IOBENCH_ROUNDS * b->nr_points));
 	uint64_t best_bps = 0;
@@ -319,6 +322,11 @@ static int sweep(struct iobench *b)
 			b->bench, b->f[b->knee].size_bytes, b->f[b->knee].depth,
 			(uint64_t)(b->o->seconds * AGAIN_SHARE * 1e9f),
 			&b->again, &diag);
+		if (!rc)
+			rc = pst_drive_bench_short(
+				b->bench,
+				(uint64_t)(b->o->seconds * SHORT_SHARE * 1e9),
+				&b->brief, &diag);
 		cli_bar_update(&b->o->bar, "measuring", 1, 1, "points");
 	}
 	cli_bar_clear(&b->o->bar);
@@ -366,6 +374,8 @@ static void store_profile(struct iobench *b)
 		.split_bytes = b->again.size_bytes,
 		.when_s = (int64_t)time(NULL),
 		.direct = true,
+		.short_latency_ns = b->brief.short_latency_ns,
+		.short_rate = b->brief.short_rate,
 	};
 	char dir[PST_STATE_DIR_MAX];
 	struct pst_diag diag;

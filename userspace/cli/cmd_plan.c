@@ -157,7 +157,8 @@ static void report_speed(struct cli_report *r, const struct pst_plan *p,
 	cli_report_f64(r, "max_memory_bytes_per_token", memory_bytes(p));
 	cli_report_section(r, "machine");
 	cli_report_f64(r, "drive_bytes_per_s", ps->drive.drive_bps);
-	cli_report_f64(r, "drive_latency_s", ps->drive.drive_latency_s);
+	cli_report_f64(r, "drive_read_s", ps->drive.drive.read_s);
+	cli_report_f64(r, "drive_latency_s", ps->drive.drive.latency_s);
 	if (ps->s)
 		cli_report_f64(r, "memory_bytes_per_s",
 			       pst_speed_mem_bps(ps->s));
@@ -189,7 +190,10 @@ static void print_speed(const struct pst_plan *p,
 	printf("Weights that a token goes through: %.4g GB.\n",
 	       memory_bytes(p) * 1e-9);
 	if (ps->drive.drive_bps > 0.0)
-		printf("Drive: %.2f GB/s.\n", ps->drive.drive_bps * 1e-9);
+		printf("Drive: %.2f GB/s, %.0f us for each read beside its "
+		       "bytes.\n",
+		       ps->drive.drive.bps * 1e-9,
+		       ps->drive.drive.read_s * 1e6);
 	if (ps->s && pst_speed_mem_bps(ps->s) > 0.0)
 		printf("Memory: %.1f GB/s with these threads.\n",
 		       pst_speed_mem_bps(ps->s) * 1e-9);

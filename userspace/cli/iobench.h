@@ -67,6 +67,7 @@ struct iobench {
 	uint32_t nr_points;
 	uint32_t knee;
 	struct pst_drive_figures again;
+	struct pst_drive_profile brief; /* its short reads */
 	uint64_t hole_bytes;
 	bool stored;
 	char why_not[256];

@@ -94,6 +94,11 @@ static void print_end(const struct iobench *b)
 		printf("        %.2f GB/s before: the drive is not steady; "
 		       "something else uses it, or it is throttled\n",
 		       first);
+	if (b->brief.short_rate)
+		printf("short   one read of 4 KiB alone takes %.3f ms; with %d "
+		       "in flight %.0f end in a second\n",
+		       ms(b->brief.short_latency_ns), PST_DRIVE_SHORT_DEPTH,
+		       (double)b->brief.short_rate);
 	if (b->stored)
 		printf("profile stored for this drive\n");
 	else
@@ -186,7 +191,10 @@ static void print_json(const struct iobench *b)
 	}
 	printf("],\"knee\":{");
 	print_json_figures(b, &b->again);
-	printf("},\"stored\":%s,", b->stored ? "true" : "false");
+	printf("},\"short\":{\"latency_ns\":%" PRIu64
+	       ",\"reads_per_s\":%" PRIu64 "},\"stored\":%s,",
+	       b->brief.short_latency_ns, b->brief.short_rate,
+	       b->stored ? "true" : "false");
 	json_str("why_not_stored", b->why_not);
 	puts("}");
 }

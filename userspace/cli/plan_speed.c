@@ -70,8 +70,9 @@ void cli_plan_speed_close(struct cli_plan_speed *ps)
 bool cli_plan_cost(const struct cli_plan_speed *ps, double hit_rate,
 		   uint32_t nr_used, struct pst_cost *out)
 {
-	struct pst_cost_machine m = { .drive_bps = ps->drive.drive_bps,
-				      .latency_s = ps->drive.drive_latency_s };
+	struct pst_cost_machine m = { .drive_bps = ps->drive.drive.bps,
+				      .read_s = ps->drive.drive.read_s,
+				      .latency_s = ps->drive.drive.latency_s };
 
 	if (!ps->s || (!(m.drive_bps > 0.0) && hit_rate < 1.0))
 		return false;

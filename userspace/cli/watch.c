@@ -140,9 +140,17 @@ static int open_routing(struct cli_watch *w)
 	return EXIT_OK;
 }
 
+/* What a profile of an older version lacks. */
+static void add_short(struct pst_drive_profile *p,
+		      const struct pst_drive_profile *seen)
+{
+	p->short_latency_ns = seen->short_latency_ns;
+	p->short_rate = seen->short_rate;
+}
+
 int cli_drive_rate(const char *path, struct pst_report_env *out)
 {
-	struct pst_drive_profile p;
+	struct pst_drive_profile p, seen;
 	char dir[PST_STATE_DIR_MAX];
 	int rc = cli_state_dir(dir);
 
@@ -150,18 +158,16 @@ int cli_drive_rate(const char *path, struct pst_report_env *out)
 		rc = pst_profile_find(dir, path, &p, NULL, NULL);
 	if (rc)
 		rc = pst_drive_probe(path, PROBE_MS, &p, NULL);
+	else if (!p.short_rate && !pst_drive_probe(path, PROBE_MS, &seen, NULL))
+		add_short(&p, &seen);
 	if (rc)
 		return rc;
 	if (!p.bandwidth_bps)
 		return -EIO;
 	*out = (struct pst_report_env){
 		.drive_bps = (double)p.bandwidth_bps,
-		.drive_latency_s =
-			(double)p.latency_ns * 1e-9 -
-			(double)p.split_bytes / (double)p.bandwidth_bps,
 	};
-	/* What a read takes beyond its share of the bandwidth. */
-	out->drive_latency_s = PST_MAX(out->drive_latency_s, 0.0);
+	pst_profile_line(&p, &out->drive);
 	return 0;
 }
 

@@ -6,12 +6,19 @@
 #include "base.h"
 #include "cost.h"
 
+/* The drive's time for one expert while others are in flight. */
+static double expert_s(const struct pst_cost_layer *l,
+		       const struct pst_cost_machine *m)
+{
+	return l->expert_reads * m->read_s + l->expert_bytes / m->drive_bps;
+}
+
 /* The experts of a layer of which @k are missing. */
 static double with_misses(const struct pst_cost_layer *l,
 			  const struct pst_cost_machine *m, uint32_t k)
 {
 	double one = l->experts_s / l->nr_used;
-	double read = m->latency_s + k * l->expert_bytes / m->drive_bps;
+	double read = m->latency_s + k * expert_s(l, m);
 
 	if (!k)
 		return l->experts_s;
@@ -44,10 +51,10 @@ struct pst_cost pst_cost_predict(const struct pst_cost_token *t,
 
 	for (uint32_t i = 0; i < t->nr_layers; i++) {
 		const struct pst_cost_layer *l = &t->layers[i];
-		double reads = l->nr_used * l->miss_rate + l->ahead;
+		double read = l->nr_used * l->miss_rate + l->ahead;
 
 		c.compute_s += l->head_s + l->experts_s;
-		c.drive_s += reads * l->expert_bytes / m->drive_bps;
+		c.drive_s += read * expert_s(l, m);
 		c.total_s += l->head_s +
 			     (l->nr_used ? expected_s(l, m) : l->experts_s);
 	}

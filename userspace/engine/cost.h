@@ -7,12 +7,15 @@
  * k experts that are missing start together when the router has spoken, share
  * the drive and end together, and meanwhile those that are there are computed:
  *
- *	t_layer = head + max(experts that hit, latency + k x bytes / drive)
+ *	one     = reads of an expert x time of a read + bytes / drive
+ *	t_layer = head + max(experts that hit, latency + k x one)
  *		+ experts that missed
- *	t_token = max(sum of t_layer + rest, bytes read / drive)
+ *	t_token = max(sum of t_layer + rest, experts read x one)
  *
  * k is binomial; t_layer is the expectation over it.  What is read ahead in
- * idle time costs the drive and saves a miss.
+ * idle time costs the drive and saves a miss.  A drive does so many reads per
+ * second as well as so many bytes: the time of a read is what each takes of it
+ * whatever its length, while others are in flight.
  */
 #ifndef PST_COST_H
 #define PST_COST_H
@@ -26,7 +29,8 @@
  * @nr_used: experts that a token takes, 0 for a dense layer
  * @miss_rate: share of them that is read when it is wanted
  * @ahead: experts that are read ahead for it, wanted or not
- * @expert_bytes: size of one
+ * @expert_bytes: what is read for one, in whole blocks
+ * @expert_reads: reads for one
  */
 struct pst_cost_layer {
 	double head_s;
@@ -35,16 +39,19 @@ struct pst_cost_layer {
 	double miss_rate;
 	double ahead;
 	double expert_bytes;
+	double expert_reads;
 };
 
 /**
  * struct pst_cost_machine - what reads cost
  * @drive_bps: bytes per second, > 0
- * @latency_s: of a read beyond its share of the bandwidth, and what waking up
- *	after it costs
+ * @read_s: of the drive's time for each read, beside its bytes
+ * @latency_s: until the first read ends, beyond both, and what waking up after
+ *	it costs
  */
 struct pst_cost_machine {
 	double drive_bps;
+	double read_s;
 	double latency_s;
 };
 
@@ -62,7 +69,7 @@ struct pst_cost_token {
 /**
  * struct pst_cost - the parts of a prediction
  * @compute_s: all computing, reads aside
- * @drive_s: all bytes at the drive's rate
+ * @drive_s: all reads and their bytes at the drive's rates
  * @total_s: by the model above
  */
 struct pst_cost {

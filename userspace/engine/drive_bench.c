@@ -412,7 +412,33 @@ uint32_t pst_drive_knee(const struct pst_drive_figures *f, uint32_t nr)
 	return knee == nr ? 0 : knee;
 }
 
-/* A third of the time for one read alone, the rest for many. */
+int pst_drive_bench_short(struct pst_drive_bench *b, uint64_t time_ns,
+			  struct pst_drive_profile *out, struct pst_diag *diag)
+{
+	uint32_t size_bytes = PST_DRIVE_SHORT_BYTES;
+	uint32_t depth = PST_DRIVE_SHORT_DEPTH;
+	struct pst_drive_figures one, many;
+	int ret;
+
+	out->short_latency_ns = out->short_rate = 0;
+	if (size_bytes % pst_io_align(b->io) || depth > b->depth_max ||
+	    (uint64_t)size_bytes * depth > b->mem.size_bytes)
+		return 0;
+	ret = pst_drive_bench_run(b, size_bytes, 1, time_ns / 2, &one, diag);
+	if (!ret)
+		ret = pst_drive_bench_run(b, size_bytes, depth, time_ns / 2,
+					  &many, diag);
+	if (ret)
+		return ret;
+	out->short_latency_ns = one.p50_ns;
+	out->short_rate =
+		(uint64_t)((double)many.reads * 1e9 / (double)many.elapsed_ns);
+	return 0;
+}
+
+/* Of the time a quarter for one read alone, a half for many, the rest for short
+ * ones.
+ */
 static int probe_open(struct pst_drive_bench *b, uint64_t time_ns,
 		      struct pst_drive_profile *out, struct pst_diag *diag)
 {
@@ -421,7 +447,7 @@ static int probe_open(struct pst_drive_bench *b, uint64_t time_ns,
 	struct pst_drive_figures one, many;
 	uint32_t depth = PROBE_DEPTH;
 	int ret =
-		pst_drive_bench_run(b, size_bytes, 1, time_ns / 3, &one, diag);
+		pst_drive_bench_run(b, size_bytes, 1, time_ns / 4, &one, diag);
 
 	if (ret)
 		return ret;
@@ -441,7 +467,7 @@ static int probe_open(struct pst_drive_bench *b, uint64_t time_ns,
 		.when_s = (int64_t)time(NULL),
 		.direct = pst_drive_bench_direct(b),
 	};
-	return 0;
+	return pst_drive_bench_short(b, time_ns / 4, out, diag);
 }
 
 int pst_drive_probe(const char *path, uint32_t ms_budget,

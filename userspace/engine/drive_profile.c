@@ -22,6 +22,7 @@
 #define BANDWIDTH_MAX_BPS 10000000000000ULL
 #define LATENCY_MAX_NS	  60000000000ULL
 #define DEPTH_MAX	  1024
+#define SHORT_RATE_MAX	  1000000000ULL
 #define SPLIT_MAX_BYTES	  (256 * PST_MIB)
 
 /* Drives without a serial number have a meaning on one machine only. */
@@ -69,13 +70,46 @@ int pst_profile_store(const char *state_dir, const char *path,
 				"io=%s\nwhen_s=%" PRId64 "\ndirect=%d\n"
 				"bandwidth_bps=%" PRIu64 "\nlatency_ns=%" PRIu64
 				"\ndepth=%u\n"
-				"split_bytes=%u\nend=1\n",
+				"split_bytes=%u\nshort_latency_ns=%" PRIu64
+				"\nshort_rate=%" PRIu64 "\nend=1\n",
 		     drive.name, info.model, drive.fs_type, u.release, io,
 		     p->when_s, p->direct, p->bandwidth_bps, p->latency_ns,
-		     p->depth, p->split_bytes);
+		     p->depth, p->split_bytes, p->short_latency_ns,
+		     p->short_rate);
 	if (n < 0 || (size_t)n >= sizeof(text))
 		return pst_diag_set(diag, -E2BIG, "the profile is too long");
 	return pst_state_write(state_dir, name, text, (uint64_t)n, diag);
+}
+
+void pst_profile_line(const struct pst_drive_profile *p,
+		      struct pst_drive_line *out)
+{
+	double size = p->split_bytes, bps = (double)p->bandwidth_bps;
+	double over = size - PST_DRIVE_SHORT_BYTES;
+	double each, per_byte;
+
+	*out = (struct pst_drive_line){
+		.bps = bps,
+		.latency_s =
+			PST_MAX((double)p->latency_ns * 1e-9 - size / bps, 0.0),
+	};
+	if (!p->short_rate || over <= 0.0)
+		return;
+	each = 1.0 / (double)p->short_rate;
+	per_byte = (size / bps - each) / over;
+	/* Short reads that are no faster than long ones tell of no line. */
+	if (per_byte <= 0.0)
+		return;
+	out->read_s = each - PST_DRIVE_SHORT_BYTES * per_byte;
+	if (out->read_s <= 0.0) {
+		out->read_s = 0.0;
+		per_byte = 1.0 / bps;
+	}
+	out->bps = 1.0 / per_byte;
+	out->latency_s =
+		PST_MAX((double)p->short_latency_ns * 1e-9 - out->read_s -
+				PST_DRIVE_SHORT_BYTES * per_byte,
+			0.0);
 }
 
 /* The value of a line "key=value", copied; false when there is none. */
@@ -118,6 +152,7 @@ static bool parse(const char *text, struct pst_drive_profile *out,
 		  struct pst_profile_origin *origin)
 {
 	uint64_t bps, latency, depth, split, when, direct, end;
+	uint64_t short_latency = 0, short_rate = 0;
 
 	if (strncmp(text, FIRST_LINE, strlen(FIRST_LINE)) ||
 	    !number_of(text, "bandwidth_bps", BANDWIDTH_MAX_BPS, &bps) ||
@@ -128,6 +163,11 @@ static bool parse(const char *text, struct pst_drive_profile *out,
 	    !number_of(text, "direct", 1, &direct) ||
 	    !number_of(text, "end", 1, &end))
 		return false;
+	/* Older profiles have no lines of these; damaged ones count as none. */
+	if (!number_of(text, "short_latency_ns", LATENCY_MAX_NS,
+		       &short_latency) ||
+	    !number_of(text, "short_rate", SHORT_RATE_MAX, &short_rate))
+		short_latency = short_rate = 0;
 	if (!bps || !latency || !depth || !split || split % 4096)
 		return false;
 	*out = (struct pst_drive_profile){ .bandwidth_bps = bps,
@@ -135,7 +175,9 @@ static bool parse(const char *text, struct pst_drive_profile *out,
 					   .depth = (uint32_t)depth,
 					   .split_bytes = (uint32_t)split,
 					   .when_s = (int64_t)when,
-					   .direct = direct };
+					   .direct = direct,
+					   .short_latency_ns = short_latency,
+					   .short_rate = short_rate };
 	if (!origin)
 		return true;
 	*origin = (struct pst_profile_origin){ 0 };

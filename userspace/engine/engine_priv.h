@@ -124,6 +124,20 @@ void pst_engine_warm_save(struct pst_engine *e);
 struct pst_prefill_model
 pst_engine_prefill_model(const struct pst_model *model);
 
+/**
+ * struct pst_expert_read - what reading one expert of a layer asks of the drive
+ * @bytes: in whole blocks, the mean over all of them
+ * @reads: of these @bytes
+ */
+struct pst_expert_read {
+	double bytes;
+	double reads;
+};
+
+/** pst_engine_expert_read() - of a layer; zero of one without experts */
+struct pst_expert_read pst_engine_expert_read(const struct pst_engine *e,
+					      uint32_t layer);
+
 /** pst_engine_split() - reads longer than this are split */
 uint32_t pst_engine_split(const struct pst_engine *e);
 

@@ -10,6 +10,9 @@
 
 #include "engine_priv.h"
 
+/* What O_DIRECT asks of most drives, where none was opened. */
+#define BLOCK_BYTES 4096
+
 /* "3 latent attention, 1 gated delta net": in the order of their coming. */
 static void name_mixers(const struct pst_hparams *hp, char *out, size_t size)
 {
@@ -127,4 +130,28 @@ int pst_engine_geometry(const struct pst_gguf *g, struct pst_geometry *out,
 	rc = fill(m, out);
 	pst_model_destroy(m);
 	return rc;
+}
+
+struct pst_expert_read pst_engine_expert_read(const struct pst_engine *e,
+					      uint32_t layer)
+{
+	const struct pst_store_layer *l = &e->model->experts[layer];
+	uint32_t nr = e->model->hp.n_expert, split = pst_engine_split(e);
+	uint64_t align = e->io ? pst_io_align(e->io) : BLOCK_BYTES;
+	uint64_t bytes = 0, reads = 0;
+
+	for (uint32_t p = 0; p < l->nr_parts; p++)
+		for (uint32_t i = 0; i < nr; i++) {
+			uint64_t size = l->part[p].size_bytes;
+			uint64_t at = l->part[p].off_bytes + i * size;
+			uint64_t n = pst_align_up(at + size, align) -
+				     pst_align_down(at, align);
+
+			bytes += n;
+			reads += (n + split - 1) / split;
+		}
+	if (!nr)
+		return (struct pst_expert_read){ 0 };
+	return (struct pst_expert_read){ .bytes = (double)bytes / nr,
+					 .reads = (double)reads / nr };
 }

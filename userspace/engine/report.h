@@ -12,6 +12,7 @@
 
 #include <penstock/engine.h>
 #include <penstock/observe.h>
+#include <penstock/profile.h>
 
 #include "base.h"
 
@@ -115,11 +116,11 @@ struct pst_report_capacity {
 /**
  * struct pst_report_env - what only the caller knows
  * @drive_bps: the drive's bandwidth, 0: take the rate that the run saw
- * @drive_latency_s: of one read, 0 when not known
+ * @drive: as a line, with it; else zero
  */
 struct pst_report_env {
 	double drive_bps;
-	double drive_latency_s;
+	struct pst_drive_line drive;
 };
 
 /**

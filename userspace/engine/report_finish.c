@@ -86,6 +86,7 @@ static void mean_layers(const struct pst_report *r, struct pst_cost_layer *out)
 		double n = (double)PST_MAX(t->passes, 1u), size;
 		uint64_t wanted = t->hits + t->misses;
 		uint64_t known = t->wait_ns + t->experts_ns;
+		struct pst_expert_read read = pst_engine_expert_read(r->e, l);
 
 		size = (double)r->expert_bytes[l];
 		out[l] = (struct pst_cost_layer){
@@ -94,7 +95,8 @@ static void mean_layers(const struct pst_report *r, struct pst_cost_layer *out)
 				  n,
 			.experts_s = seconds(t->experts_ns) / n,
 			.nr_used = wanted ? r->nr_used : 0,
-			.expert_bytes = size,
+			.expert_bytes = read.bytes,
+			.expert_reads = read.reads,
 		};
 		if (wanted)
 			out[l].miss_rate = (double)t->misses / (double)wanted;
@@ -125,7 +127,9 @@ static double predict(const struct model *m, const struct change *c)
 				    .rest_s = m->rest_s * c->compute };
 	struct pst_cost_machine machine = m->machine;
 
+	/* A faster drive is so in both; what it takes to answer stays. */
 	machine.drive_bps *= c->drive;
+	machine.read_s /= c->drive;
 	for (uint32_t l = 0; l < m->nr_layers; l++) {
 		m->other[l] = m->layers[l];
 		m->other[l].head_s *= c->compute;
@@ -256,8 +260,15 @@ static void predict_gains(const struct pst_report *r,
 	double layers_s = 0.0, n = (double)t->passes;
 
 	m->nr_layers = r->nr_layers;
-	m->machine.drive_bps = o->drive_bps > 0.0 ? o->drive_bps : 1e30;
-	m->machine.latency_s = env->drive_latency_s;
+	m->machine = (struct pst_cost_machine){
+		.drive_bps = o->drive_bps > 0.0 ? o->drive_bps : 1e30,
+	};
+	if (o->drive_measured)
+		m->machine = (struct pst_cost_machine){
+			.drive_bps = env->drive.bps,
+			.read_s = env->drive.read_s,
+			.latency_s = env->drive.latency_s,
+		};
 	mean_layers(r, m->layers);
 	for (uint32_t l = 0; l < r->nr_layers; l++)
 		layers_s += seconds(r->layers[l].total_ns);

@@ -80,16 +80,18 @@ static void want_layer(struct pst_speed *s, const struct pst_layer *l)
 	want(s, &l->down, used);
 }
 
-static void fill_layer(const struct pst_speed *s, const struct pst_layer *l,
+static void fill_layer(const struct pst_speed *s, uint32_t layer,
 		       struct pst_cost_layer *c)
 {
+	const struct pst_layer *l = &s->e->model->layers[layer];
+	struct pst_expert_read read = pst_engine_expert_read(s->e, layer);
+
 	c->nr_used = l->moe.router.n_out ? s->e->model->hp.n_expert_used : 0;
 	c->head_s = HEAD_JOBS * s->rate.job_s;
 	for (uint32_t i = 0; i < l->nr_mats; i++)
 		c->head_s += weight_s(s, l->mats[i], 1);
-	c->expert_bytes =
-		(double)(weight_bytes(&l->gate) + weight_bytes(&l->up) +
-			 weight_bytes(&l->down));
+	c->expert_bytes = read.bytes;
+	c->expert_reads = read.reads;
 	/* A dense block's matrices are among those of the head. */
 	c->experts_s = EXPERT_JOBS * s->rate.job_s;
 	if (c->nr_used)
@@ -135,7 +137,7 @@ static int measure(struct pst_speed *s, uint64_t cache_bytes,
 	if (!s->layers)
 		return -ENOMEM;
 	for (uint32_t l = 0; l < m->hp.n_layers; l++)
-		fill_layer(s, &m->layers[l], &s->layers[l]);
+		fill_layer(s, l, &s->layers[l]);
 	s->rest_s = weight_s(s, &m->output, 1);
 	return 0;
 }

@@ -22,6 +22,9 @@
  * @split_bytes: bytes of a read, a multiple of 4096
  * @when_s: seconds since 1970 at which it was measured
  * @direct: past the page cache; else the figures may be those of memory
+ * @short_latency_ns: median of one read of PST_DRIVE_SHORT_BYTES alone
+ * @short_rate: such reads per second with PST_DRIVE_SHORT_DEPTH in flight; both
+ *	0 where they were not measured (profiles of older versions)
  */
 struct pst_drive_profile {
 	uint64_t bandwidth_bps;
@@ -30,7 +33,35 @@ struct pst_drive_profile {
 	uint32_t split_bytes;
 	int64_t when_s;
 	bool direct;
+	uint64_t short_latency_ns;
+	uint64_t short_rate;
 };
+
+#define PST_DRIVE_SHORT_BYTES 4096
+#define PST_DRIVE_SHORT_DEPTH 16
+
+/**
+ * struct pst_drive_line - what reads that are handed over together take
+ * @bps: bytes per second
+ * @read_s: each read, beside its bytes
+ * @latency_s: once, beside both
+ *
+ * latency_s + reads x read_s + bytes / bps: the line through the short reads and
+ * those of the bandwidth.
+ */
+struct pst_drive_line {
+	double bps;
+	double read_s;
+	double latency_s;
+};
+
+/**
+ * pst_profile_line() - a profile as a line
+ *
+ * Without figures of short reads a read costs nothing but its bytes.
+ */
+void pst_profile_line(const struct pst_drive_profile *p,
+		      struct pst_drive_line *out);
 
 /**
  * struct pst_profile_origin - what a stored profile was measured on
@@ -68,6 +99,18 @@ int pst_profile_find(const char *state_dir, const char *path,
 int pst_profile_store(const char *state_dir, const char *path,
 		      const struct pst_drive_profile *p, const char *io,
 		      struct pst_diag *diag);
+
+/**
+ * pst_drive_bench_short() - the figures of short reads, into @out
+ * @time_ns: for both together
+ *
+ * Where memory or depth are too small for them, they stay unknown.
+ *
+ * Return: as pst_drive_bench_run().
+ */
+struct pst_drive_bench;
+int pst_drive_bench_short(struct pst_drive_bench *b, uint64_t time_ns,
+			  struct pst_drive_profile *out, struct pst_diag *diag);
 
 /**
  * pst_drive_probe() - a quick look at the drive below a file
