@@ -39,7 +39,7 @@ def try_all(tap, name, family, numbers):
     ends = ', '.join(f'{n} exit {c}' for c, n in sorted(
         bed.codes.items(), key=lambda item: -item[1]))
     tap.check(bed.nr_runs == len(numbers) and not wrong and
-              len(bed.codes) > 1,
+              (len(bed.codes) > 1 or len(numbers) < 20),
               f'{len(numbers)} mutants ({name}) end in order: {ends}', wrong)
 
 
