@@ -19,8 +19,7 @@ static const struct pst_prefill_model big = {
 	.nr_used = 8,
 	.expert_bytes = 2654208,
 	.nr_slots = 48 * 32,
-	.macs_per_token = 3e9,
-	.macs_per_s = 3e11,
+	.token_s = 1e-2,
 	.drive_bps = 3.5e9,
 };
 
@@ -84,8 +83,7 @@ static void a_model_that_fits_or_is_dense_reads_nothing(void **state)
 	m.nr_slots = m.nr_resident = 48 * 128;
 	t = pst_prefill_predict(&m, 2000, 512);
 	assert_float_equal(t.drive_bytes, 0.0, 1e-9);
-	m = (struct pst_prefill_model){ .macs_per_token = 1e9,
-					.macs_per_s = 1e11 };
+	m = (struct pst_prefill_model){ .token_s = 1e-2 };
 	t = pst_prefill_predict(&m, 100, 10);
 	assert_float_equal(t.drive_bytes, 0.0, 1e-9);
 	assert_float_equal(t.total_s, 1.0, 1e-9);
@@ -96,10 +94,49 @@ static void unknown_rates_predict_no_time_but_bytes(void **state)
 	struct pst_prefill_model m = big;
 	struct pst_prefill_time t;
 
-	m.drive_bps = m.macs_per_s = 0.0;
+	m.drive_bps = m.token_s = 0.0;
 	t = pst_prefill_predict(&m, 512, 512);
 	assert_float_equal(t.total_s, 0.0, 1e-12);
 	assert_true(t.drive_bytes > 1e10);
+}
+
+/* One for each position before and the token itself. */
+static double triangle_s(const void *ctx, uint32_t first, uint32_t nr)
+{
+	const double *one = ctx;
+
+	return *one * (nr * (double)first + nr * (nr + 1.0) / 2.0);
+}
+
+static void looking_back_does_not_depend_on_the_chunks(void **state)
+{
+	const double one = 1e-8;
+	struct pst_prefill_model m = { .token_s = 1e-5,
+				       .back_s = triangle_s,
+				       .ctx = &one };
+	double want = 1000 * 1e-5 + 1e-8 * 1000.0 * 1001.0 / 2.0;
+
+	for (uint32_t batch = 1; batch <= 1024; batch *= 2) {
+		struct pst_prefill_time t =
+			pst_prefill_predict(&m, 1000, batch);
+
+		assert_float_equal(t.compute_s / want, 1.0, 1e-6);
+		assert_float_equal(t.total_s / want, 1.0, 1e-6);
+	}
+}
+
+static void reads_take_time_beside_their_bytes(void **state)
+{
+	struct pst_prefill_model m = big;
+	struct pst_prefill_time without = pst_prefill_predict(&m, 512, 512), t;
+
+	m.read_s = 1e-5;
+	m.expert_reads = 3.0;
+	t = pst_prefill_predict(&m, 512, 512);
+	assert_float_equal(t.drive_bytes / without.drive_bytes, 1.0, 1e-6);
+	/* All 128 of 48 layers, three reads each. */
+	assert_float_equal(t.drive_s - without.drive_s, 48 * 128 * 3 * 1e-5,
+			   1e-4);
 }
 
 int main(void)
@@ -111,6 +148,8 @@ int main(void)
 		cmocka_unit_test(later_passes_keep_what_fits),
 		cmocka_unit_test(the_longer_of_reading_and_computing_counts),
 		cmocka_unit_test(a_model_that_fits_or_is_dense_reads_nothing),
+		cmocka_unit_test(looking_back_does_not_depend_on_the_chunks),
+		cmocka_unit_test(reads_take_time_beside_their_bytes),
 		cmocka_unit_test(unknown_rates_predict_no_time_but_bytes),
 	};
 

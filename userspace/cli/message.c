@@ -117,11 +117,14 @@ void cli_log_init(struct cli_opts *o)
 static void use_profile(struct cli_opts *o, const char *path)
 {
 	struct pst_drive_profile p;
+	struct pst_drive_line line;
 	char dir[PST_STATE_DIR_MAX];
 
 	if (cli_state_dir(dir) || pst_profile_find(dir, path, &p, NULL, NULL))
 		return;
-	o->engine.drive_bps = p.bandwidth_bps;
+	pst_profile_line(&p, &line);
+	o->engine.drive_bps = (uint64_t)line.bps;
+	o->engine.drive_read_ns = (uint64_t)(line.read_s * 1e9);
 	/* Below the default nothing is gained; prefill wants more anyway. */
 	if (!o->engine.queue_depth && p.depth > PST_ENGINE_QUEUE_DEPTH)
 		o->engine.queue_depth = p.depth;

@@ -232,10 +232,9 @@ static double prompt_s(const struct pst_engine *e, const struct pst_plan *p,
 	uint64_t fixed = base + scratch_of(e, batch, p->ctx_size);
 	uint64_t slot = pst_store_slot_bytes(
 		e->model->experts, e->model->hp.n_layers, pst_io_align(e->io));
-	struct pst_prefill_model m = pst_engine_prefill_model(e->model);
+	struct pst_prefill_model m = pst_engine_prefill_model(e);
 
-	m.expert_bytes = (double)slot;
-	m.macs_per_s = GUESS_MACS_PER_S * p->threads;
+	m.token_s = pst_model_macs(e->model) / (GUESS_MACS_PER_S * p->threads);
 	m.drive_bps = e->opts.drive_bps ? (double)e->opts.drive_bps
 					: GUESS_DRIVE_BPS;
 	if (p->ram > fixed)

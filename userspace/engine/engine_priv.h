@@ -57,7 +57,7 @@ struct pst_engine {
 	struct pst_gate gate; /* does reading ahead pay? */
 	bool prefetch_on; /* for the last token */
 	double wanted_share; /* of all experts, by the last chunk of a prompt */
-	double mac_rate; /* in prefill, 0 until it is measured */
+	struct pst_pace pace; /* of a prompt, zero until it is measured */
 	struct pst_io_stats io_before; /* at the end of loading */
 	struct pst_govern govern;
 	struct {
@@ -121,8 +121,7 @@ void pst_engine_warm_load(struct pst_engine *e);
 void pst_engine_warm_save(struct pst_engine *e);
 
 /** pst_engine_prefill_model() - what of a prompt's time the file says */
-struct pst_prefill_model
-pst_engine_prefill_model(const struct pst_model *model);
+struct pst_prefill_model pst_engine_prefill_model(const struct pst_engine *e);
 
 /**
  * struct pst_expert_read - what reading one expert of a layer asks of the drive

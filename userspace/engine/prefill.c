@@ -16,15 +16,18 @@ double pst_prefill_union(const struct pst_prefill_model *m, uint32_t n)
 	return m->nr_experts * (1.0 - pow(miss, n));
 }
 
-static void add_chunk(const struct pst_prefill_model *m, uint32_t n,
-		      double absent, struct pst_prefill_time *t)
+static void add_chunk(const struct pst_prefill_model *m, uint32_t first,
+		      uint32_t n, double absent, struct pst_prefill_time *t)
 {
-	double bytes = m->nr_layers * pst_prefill_union(m, n) * absent *
-		       m->expert_bytes;
-	double drive = m->drive_bps > 0.0 ? bytes / m->drive_bps : 0.0;
-	double compute = m->macs_per_s > 0.0
-				 ? n * m->macs_per_token / m->macs_per_s
-				 : 0.0;
+	double experts = m->nr_layers * pst_prefill_union(m, n) * absent;
+	double bytes = experts * m->expert_bytes;
+	double drive = experts * m->expert_reads * m->read_s;
+	double compute = n * m->token_s;
+
+	if (m->drive_bps > 0.0)
+		drive += bytes / m->drive_bps;
+	if (m->back_s)
+		compute += m->back_s(m->ctx, first, n);
 
 	t->chunks++;
 	t->drive_bytes += bytes;
@@ -42,6 +45,7 @@ struct pst_prefill_time pst_prefill_predict(const struct pst_prefill_model *m,
 	double later = all > 0.0 ? 1.0 - fmin(1.0, m->nr_slots / all) : 0.0;
 
 	for (uint32_t at = 0; at < tokens; at += PST_MIN(batch, tokens - at))
-		add_chunk(m, PST_MIN(batch, tokens - at), at ? later : now, &t);
+		add_chunk(m, at, PST_MIN(batch, tokens - at), at ? later : now,
+			  &t);
 	return t;
 }

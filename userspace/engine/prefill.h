@@ -9,8 +9,12 @@
  * those of this one.  So a chunk takes the longer of reading and computing:
  *
  *	union(n)  = E x (1 - (1 - k/E)^n)	for tokens that choose evenly
- *	t(chunk)  = max(layers x union(n) x absent x bytes / drive,
- *			n x operations / rate)
+ *	one       = reads of an expert x time of a read + bytes / drive
+ *	t(chunk)  = max(layers x union(n) x absent x one,
+ *			n x time of a token + what the tokens look back at)
+ *
+ * Attention looks back at all positions before it, so that of a whole prompt
+ * grows with the square of its length, but for windows and the like.
  *
  * Real routers choose less evenly: the union, and the time, are smaller.
  */
@@ -23,22 +27,27 @@
  * struct pst_prefill_model - what the time depends on
  * @nr_layers: layers with experts, 0 for a dense model
  * @nr_experts: of a layer; @nr_used: of a token
- * @expert_bytes: of one expert
+ * @expert_bytes: that are read for one expert; @expert_reads: in so many reads
  * @nr_slots: experts that fit in memory; @nr_resident: that are there now
- * @macs_per_token: multiplications of a token in all layers
- * @macs_per_s: of all threads together, in prefill
- * @drive_bps: bytes per second
+ * @token_s: computing one token in all layers, 0 for unknown
+ * @back_s: beside that, what the @nr tokens from @first on look back at; NULL
+ *	for nothing; @ctx is handed to it
+ * @drive_bps: bytes per second, 0 for unknown
+ * @read_s: of the drive's time for each read, beside its bytes
  */
 struct pst_prefill_model {
 	uint32_t nr_layers;
 	uint32_t nr_experts;
 	uint32_t nr_used;
 	double expert_bytes;
+	double expert_reads;
 	uint64_t nr_slots;
 	uint64_t nr_resident;
-	double macs_per_token;
-	double macs_per_s;
+	double token_s;
+	double (*back_s)(const void *ctx, uint32_t first, uint32_t nr);
+	const void *ctx;
 	double drive_bps;
+	double read_s;
 };
 
 /**

@@ -319,13 +319,27 @@ int pst_fwd_run(struct pst_fwd *f, const struct pst_fwd_pass *pass,
 		struct pst_diag *diag);
 
 /**
- * pst_fwd_mac_rate() - multiplications per second on several tokens
- *
- * Multiplies one matrix of the trunk by as many tokens as an expert gets of a
- * full batch, in scratch memory; takes milliseconds.  Return: 0 when there is
- * no matrix.
+ * struct pst_pace - how fast a batch is computed
+ * @token_s: a token in all blocks, what it looks back at aside; 0 for unknown
+ * @kv_byte_s: each byte of pst_kv_read_bytes() beside that
  */
-double pst_fwd_mac_rate(struct pst_fwd *f);
+struct pst_pace {
+	double token_s;
+	double kv_byte_s;
+};
+
+/**
+ * pst_fwd_try() - measure on one block of each kind
+ * @kv: an empty sequence, which it is again afterwards; of one that holds
+ *	tokens nothing is learned
+ * @nr: tokens that the measure is for, > 0
+ * @rows: of them, those that take the same expert
+ *
+ * In scratch memory; experts are stood in for by other weights.  Takes some
+ * milliseconds for a large model.
+ */
+void pst_fwd_try(struct pst_fwd *f, struct pst_kv *kv, uint32_t nr,
+		 uint32_t rows, struct pst_pace *out);
 
 /**
  * struct pst_row_stats - rows of tables that stay on the drive, since creation

@@ -423,6 +423,13 @@ void pst_router(struct pst_fwd *f, uint32_t layer, uint32_t n);
 void pst_router_scores(const struct pst_fwd *f, const float *bias, float *p,
 		       float *s);
 
+/* For predictions: a block of experts without its experts, and the time of one
+ * row in one of them when @rows of @n tokens take each; 0 for unknown.
+ */
+void pst_moe_try_rest(struct pst_fwd *f, uint32_t layer, uint32_t n);
+double pst_moe_try_row_s(struct pst_fwd *f, uint32_t layer, uint32_t n,
+			 uint32_t rows);
+
 /** pst_moe_by_token() - a token's experts, where they follow from it alone */
 void pst_moe_by_token(const struct pst_fwd *f, const uint8_t *by_token,
 		      int32_t token, uint32_t *sel);

@@ -355,14 +355,60 @@ static void make_inputs(struct pst_fwd *f, const struct pst_layer *l,
 		pst_pool_run(f->pool, weigh_chunk, &j, n);
 }
 
-static int run(struct pst_fwd *f, const struct pst_fwd_pass *pass,
-	       uint32_t layer, struct pst_diag *diag)
+/* The weights of some expert, out of the trunk. */
+static struct pst_expert stand_in(const struct pst_fwd *f, uint32_t layer,
+				  uint32_t expert, uint64_t size)
+{
+	const struct pst_store_layer *at = &f->m->experts[layer];
+	uint64_t room = f->m->trunk.size_bytes - size;
+	const uint8_t *p = f->m->trunk.addr;
+	struct pst_expert e = { .expert = expert,
+				.begin = true,
+				.finish = true };
+
+	p += room ? expert * pst_align_up(size, 64) % room : 0;
+	for (uint32_t i = 0; i < at->nr_parts; i++) {
+		e.part[i] = p;
+		p += at->part[i].size_bytes;
+	}
+	return e;
+}
+
+double pst_moe_try_row_s(struct pst_fwd *f, uint32_t layer, uint32_t n,
+			 uint32_t rows)
 {
 	const struct pst_layer *l = &f->m->layers[layer];
-	struct combine_job c = { .f = f, .m = &l->moe };
+	uint32_t nr = (uint32_t)PST_MIN(PST_MIN(TAKE_MAX, f->m->hp.n_expert),
+					f->n_pairs);
+	struct carve c = { .base = f->work };
+	uint64_t size = 0, start;
+
+	for (uint32_t i = 0; i < f->m->experts[layer].nr_parts; i++)
+		size += f->m->experts[layer].part[i].size_bytes;
+	rows = (uint32_t)PST_MIN(rows, f->n_pairs / nr);
+	if (size > f->m->trunk.size_bytes || !rows)
+		return 0.0;
+	lay_out_inputs(f, &c);
+	pst_ffn_work(f, &c, f->n_pairs, l->gate.n_out);
+	for (uint32_t i = 0; i < nr * rows; i++)
+		f->tok_of[i] = i % n;
+	for (uint32_t i = 0; i < nr; i++) {
+		struct pst_expert e = stand_in(f, layer, i, size);
+
+		f->first[i] = i * rows;
+		f->first[i + 1] = (i + 1) * rows;
+		make_item(f, layer, &e, &f->items[i]);
+	}
+	start = pst_now_ns();
+	pst_ffn_run(f, f->items, nr, f->contrib);
+	return (double)(pst_now_ns() - start) * 1e-9 / nr / rows;
+}
+
+/* Each token's experts, by the router. */
+static void choose(struct pst_fwd *f, uint32_t layer, uint32_t n)
+{
+	const struct pst_layer *l = &f->m->layers[layer];
 	struct carve inputs = { .base = f->work };
-	uint32_t n = pass->n, nr_ids;
-	int rc;
 
 	lay_out_inputs(f, &inputs);
 	if (l->moe.router_norm)
@@ -370,6 +416,17 @@ static int run(struct pst_fwd *f, const struct pst_fwd_pass *pass,
 				  (struct pst_norm){ .w = l->moe.router_norm },
 				  &f->xe, n, pst_needs_q8(f, &l->moe.router));
 	pst_router(f, layer, n);
+}
+
+static int run(struct pst_fwd *f, const struct pst_fwd_pass *pass,
+	       uint32_t layer, struct pst_diag *diag)
+{
+	const struct pst_layer *l = &f->m->layers[layer];
+	struct combine_job c = { .f = f, .m = &l->moe };
+	uint32_t n = pass->n, nr_ids;
+	int rc;
+
+	choose(f, layer, n);
 	pst_observe_route(f, layer, n);
 	nr_ids = group_by_expert(f, n);
 	make_inputs(f, l, n);
@@ -390,6 +447,21 @@ static int run(struct pst_fwd *f, const struct pst_fwd_pass *pass,
 	pst_pool_run(f->pool, combine_chunk, &c, n);
 	pst_latent_widen(f, l, n);
 	return 0;
+}
+
+void pst_moe_try_rest(struct pst_fwd *f, uint32_t layer, uint32_t n)
+{
+	const struct pst_layer *l = &f->m->layers[layer];
+	struct combine_job c = { .f = f, .m = &l->moe };
+
+	f->n_used = f->m->hp.n_expert_used;
+	choose(f, layer, n);
+	group_by_expert(f, n);
+	make_inputs(f, l, n);
+	pst_latent_narrow(f, l, n);
+	run_shared(f, layer, n);
+	pst_pool_run(f->pool, combine_chunk, &c, n);
+	pst_latent_widen(f, l, n);
 }
 
 const struct pst_ffn pst_ffn_moe = {

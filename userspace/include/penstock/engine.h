@@ -124,6 +124,7 @@ enum pst_numa {
  * @prompt_tokens: how long the first prompt will be, about; 0: unknown
  * @drive_bps: the drive's measured bandwidth, 0 when it is not known; for the
  *	choice of a batch and, of a small model, the expected time of a prompt
+ * @drive_read_ns: its measured time for each read beside the bytes, for both
  * @queue_depth: reads in flight; 0: PST_ENGINE_QUEUE_DEPTH in
  *	decode, more in prefill
  * @split_bytes: longer reads are split, a multiple of 4 KiB; 0: 1 MiB
@@ -167,6 +168,7 @@ struct pst_engine_opts {
 	uint32_t batch_size;
 	uint32_t prompt_tokens;
 	uint64_t drive_bps;
+	uint64_t drive_read_ns;
 	uint32_t queue_depth;
 	uint32_t split_bytes;
 	enum pst_engine_io io;
