@@ -21,6 +21,17 @@ const struct tengine tengines[] = {
 	  .kind = PST_IO_URING,
 	  .fault = SOME_FAULTS },
 	{ .name = "pread, faults", .kind = PST_IO_PREAD, .fault = SOME_FAULTS },
+	{ .name = "io_uring, sqpoll",
+	  .kind = PST_IO_URING,
+	  .mode = PST_IO_SQPOLL },
+	{ .name = "io_uring, sqpoll, faults",
+	  .kind = PST_IO_URING,
+	  .mode = PST_IO_SQPOLL,
+	  .fault = SOME_FAULTS },
+	/* Polls where the drive below the build folder can be polled. */
+	{ .name = "io_uring, iopoll",
+	  .kind = PST_IO_URING,
+	  .mode = PST_IO_IOPOLL },
 	{ .name = "loopback, faults", .loopback = true, .fault = SOME_FAULTS },
 };
 const uint32_t nr_tengines = PST_ARRAY_SIZE(tengines);
@@ -107,6 +118,7 @@ bool tbed_open(struct tbed *b, const struct tengine *e, const struct tfile *f,
 	       uint32_t depth)
 {
 	struct pst_io_args args = { .kind = e->kind,
+				    .mode = e->mode,
 				    .queue_depth = depth,
 				    .fault = e->fault };
 	struct pst_diag diag;

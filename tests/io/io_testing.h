@@ -31,10 +31,11 @@ struct tlog {
 	struct pst_log sink;
 };
 
-/* A way to read: backend and faults. */
+/* A way to read: backend, mode of a ring, and faults. */
 struct tengine {
 	const char *name;
 	enum pst_io_kind kind;
+	enum pst_io_mode mode;
 	bool loopback;
 	const char *fault;
 };

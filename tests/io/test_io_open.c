@@ -232,6 +232,145 @@ static void many_files_keep_their_indices(void **s)
 	free(buf);
 }
 
+static struct pst_io *open_ring(enum pst_io_mode mode, struct tlog *log)
+{
+	struct pst_io_args args = { .kind = PST_IO_URING,
+				    .mode = mode,
+				    .queue_depth = 4,
+				    .log = &log->sink };
+	struct pst_io *io = NULL;
+	int ret;
+
+	tlog_init(log);
+	ret = pst_io_create(&args, &io, NULL);
+	if (ret == -ENOSYS || ret == -EPERM)
+		skip();
+	assert_int_equal(ret, 0);
+	return io;
+}
+
+/* What no drive backs cannot be polled, anywhere. */
+static void a_file_that_cannot_be_polled_is_said_once(void **s)
+{
+	struct tstate *st = *s;
+	struct tlog log;
+	struct pst_io *io = open_ring(PST_IO_IOPOLL, &log);
+	unsigned char *buf = tbuf_alloc(2 * BLOCK);
+	struct pst_io_read r = { .file = 1,
+				 .off_bytes = BLOCK,
+				 .len_bytes = BLOCK,
+				 .need_bytes = BLOCK,
+				 .buf = buf,
+				 .region = 0 };
+	char *said;
+
+	/* Memory that was registered with the ring that gave way is with the
+	 * next one.
+	 */
+	assert_int_equal(pst_io_add_region(io, buf, 2 * BLOCK), 0);
+	assert_int_equal(pst_io_add_file(io, NO_DIRECT_PATH, NULL), 0);
+	assert_int_equal(pst_io_add_file(io, st->file.path, NULL), 1);
+	said = strstr(log.text, "cannot be polled");
+	assert_non_null(said);
+	assert_null(strstr(said + 1, "cannot be polled"));
+	assert_int_equal(pst_io_mode(io), PST_IO_IRQ);
+	assert_null(strstr(pst_io_name(io), "iopoll"));
+	pst_io_submit(io, &r);
+	assert_ptr_equal(pst_io_reap(io, true), &r);
+	assert_int_equal(r.result, 0);
+	tfile_check(&st->file, buf, BLOCK, BLOCK);
+	assert_int_equal(pst_io_drop_region(io, 0), 0);
+	pst_io_destroy(io);
+	free(buf);
+}
+
+static void a_demanded_mode_fails_where_it_cannot_be_had(void **s)
+{
+	struct pst_io_args args = { .kind = PST_IO_AUTO,
+				    .mode = PST_IO_IOPOLL,
+				    .must_mode = true };
+	struct pst_diag diag;
+	struct pst_io *io;
+
+	pst_diag_init(&diag);
+	if (!pst_io_create(&args, &io, &diag)) {
+		assert_int_equal(pst_io_add_file(io, NO_DIRECT_PATH, &diag),
+				 -EOPNOTSUPP);
+		assert_string_equal(diag.file, NO_DIRECT_PATH);
+		pst_io_destroy(io);
+	}
+	assert_true(*diag.text);
+	args.kind = PST_IO_PREAD;
+	pst_diag_init(&diag);
+	assert_int_equal(pst_io_create(&args, &io, &diag), -EINVAL);
+	assert_non_null(strstr(diag.text, "iopoll"));
+}
+
+static void threads_say_that_they_have_no_modes(void **s)
+{
+	struct pst_io_args args = { .kind = PST_IO_PREAD,
+				    .mode = PST_IO_SQPOLL };
+	struct pst_io *io;
+	struct tlog log;
+
+	tlog_init(&log);
+	args.log = &log.sink;
+	assert_int_equal(pst_io_create(&args, &io, NULL), 0);
+	assert_non_null(strstr(log.text, "sqpoll"));
+	assert_int_equal(pst_io_mode(io), PST_IO_IRQ);
+	pst_io_destroy(io);
+}
+
+/* Between two reads it finds nothing to do, sleeps, and has to be woken; more
+ * reads than the queue takes are handed over while it is awake.
+ */
+static void a_polling_thread_of_the_kernel_takes_every_read(void **s)
+{
+	enum {
+		NR = 16,
+		PAUSES = 20
+	};
+	struct tstate *st = *s;
+	struct tlog log;
+	struct pst_io *io = open_ring(PST_IO_SQPOLL, &log);
+	unsigned char *buf = tbuf_alloc(NR * BLOCK);
+	struct pst_io_read r[NR], *done;
+	uint32_t nr;
+
+	/* One of the two: it polls, or the log says why not. */
+	assert_int_equal(pst_io_mode(io) == PST_IO_SQPOLL, !*log.text);
+	assert_int_equal(pst_io_mode(io) == PST_IO_SQPOLL,
+			 !!strstr(pst_io_name(io), "sqpoll"));
+	assert_int_equal(pst_io_add_file(io, st->file.path, NULL), 0);
+	for (uint32_t k = 0; k < PAUSES; k++) {
+		nr = 0;
+		for (uint32_t i = 0; i < NR; i++)
+			r[i] = (struct pst_io_read){
+				.off_bytes = (k + i) * BLOCK,
+				.len_bytes = BLOCK,
+				.need_bytes = BLOCK,
+				.buf = buf + i * BLOCK,
+				.region = -1,
+				.next = i + 1 < NR ? &r[i + 1] : NULL,
+			};
+		pst_io_submit(io, r);
+		/* In turns by looking and by waiting. */
+		while (pst_io_outstanding(io))
+			for (done = pst_io_reap(io, k % 2); done;
+			     done = done->next) {
+				assert_int_equal(done->result, 0);
+				nr++;
+			}
+		assert_int_equal(nr, NR);
+		for (uint32_t i = 0; i < NR; i++)
+			tfile_check(&st->file, buf + i * BLOCK, (k + i) * BLOCK,
+				    BLOCK);
+		pst_sleep_ns(10000000);
+	}
+	pst_io_destroy(io);
+	free(buf);
+}
+
 static bool forbid_ring(void)
 {
 	struct sock_filter code[] = {
@@ -441,6 +580,11 @@ int main(void)
 		cmocka_unit_test(no_file_stays_nonblocking),
 		cmocka_unit_test(an_empty_file_can_be_opened),
 		cmocka_unit_test(many_files_keep_their_indices),
+		cmocka_unit_test(a_file_that_cannot_be_polled_is_said_once),
+		cmocka_unit_test(a_demanded_mode_fails_where_it_cannot_be_had),
+		cmocka_unit_test(threads_say_that_they_have_no_modes),
+		cmocka_unit_test(
+			a_polling_thread_of_the_kernel_takes_every_read),
 		cmocka_unit_test(a_forbidden_ring_gives_way_to_threads),
 		cmocka_unit_test(refused_registration_is_said_and_reads_work),
 		cmocka_unit_test(reads_from_a_foreign_thread_come_back),

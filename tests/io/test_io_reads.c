@@ -16,7 +16,7 @@
 
 #define NR_SLOTS	24
 #define SLOT_BYTES	(64 * PST_KIB)
-#define NR_RANDOM_READS 10000
+#define NR_RANDOM_READS 4000
 
 static int setup(void **s)
 {

@@ -19,6 +19,7 @@
 static void name_update(struct pst_io *io)
 {
 	uint32_t nr_direct = 0, nr_live = 0, nr_registered = 0;
+	enum pst_io_mode mode = pst_io_mode(io);
 	const char *direct, *regions;
 	char copies[32] = "";
 
@@ -42,9 +43,10 @@ static void name_update(struct pst_io *io)
 	if (io->nr_copies)
 		snprintf(copies, sizeof(copies), ", copies on %u drives",
 			 io->nr_drives);
-	snprintf(io->name, sizeof(io->name), "%s%s%s%s%s", io->be->ops->name,
-		 direct, regions, copies,
-		 io->faulty ? ", faults injected" : "");
+	snprintf(io->name, sizeof(io->name), "%s%s%s%s%s%s%s",
+		 io->be->ops->name, mode == PST_IO_IRQ ? "" : ", ",
+		 mode == PST_IO_IRQ ? "" : pst_io_mode_name(mode), direct,
+		 regions, copies, io->faulty ? ", faults injected" : "");
 }
 
 static int wrap_fault(struct pst_io *io, const struct pst_io_fault *fault,
@@ -99,6 +101,8 @@ int pst_io_assemble(const struct pst_io_args *args, pst_io_make_fn make,
 		.depth = args->queue_depth ? args->queue_depth : DEFAULT_DEPTH,
 		.nr_threads = args->nr_threads ? args->nr_threads
 					       : DEFAULT_THREADS,
+		.mode = args->mode,
+		.must_mode = args->must_mode,
 		.direct = args->direct,
 		.files = &io->files,
 		.log = args->log,
@@ -130,9 +134,16 @@ static int make_real(const struct pst_io_setup *setup, const void *ctx,
 	struct pst_diag why;
 	int ret;
 
+	if (*kind == PST_IO_PREAD && setup->must_mode)
+		return pst_diag_set(diag, -EINVAL, "%s is a mode of io_uring",
+				    pst_io_mode_name(setup->mode));
+	if (*kind == PST_IO_PREAD && setup->mode != PST_IO_IRQ)
+		pst_log(setup->log, PST_LOG_WARN,
+			"%s is a mode of io_uring: threads have none",
+			pst_io_mode_name(setup->mode));
 	if (*kind == PST_IO_PREAD)
 		return pst_io_pread_create(setup, out, diag);
-	if (*kind == PST_IO_URING)
+	if (*kind == PST_IO_URING || setup->must_mode)
 		return pst_io_uring_create(setup, out, diag);
 	pst_diag_init(&why);
 	ret = pst_io_uring_create(setup, out, &why);
@@ -354,4 +365,20 @@ const char *pst_io_path(const struct pst_io *io, uint32_t file)
 const char *pst_io_name(const struct pst_io *io)
 {
 	return io->name;
+}
+
+enum pst_io_mode pst_io_mode(const struct pst_io *io)
+{
+	return io->be->ops->mode ? io->be->ops->mode(io->be) : PST_IO_IRQ;
+}
+
+const char *pst_io_mode_name(enum pst_io_mode mode)
+{
+	static const char *const names[] = {
+		[PST_IO_IRQ] = "irq",
+		[PST_IO_SQPOLL] = "sqpoll",
+		[PST_IO_IOPOLL] = "iopoll",
+	};
+
+	return names[mode];
 }

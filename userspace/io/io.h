@@ -86,6 +86,13 @@ enum pst_io_kind {
 	PST_IO_URING,
 	PST_IO_PREAD
 };
+/* How a ring hears of work and of its end; the other backends know one way. */
+enum pst_io_mode {
+	PST_IO_IRQ, /* a system call hands over, interrupts tell of the end */
+	PST_IO_SQPOLL, /* a thread of the kernel looks for what is to be read */
+	PST_IO_IOPOLL, /* the drive is asked: O_DIRECT and poll queues only */
+	PST_IO_NR_MODES
+};
 enum pst_io_direct {
 	PST_IO_DIRECT_AUTO,
 	PST_IO_DIRECT_ON,
@@ -95,6 +102,9 @@ enum pst_io_direct {
 /**
  * struct pst_io_args - how to build an engine
  * @kind: backend
+ * @mode: of the ring; where kernel or drive refuse it, interrupts do, which the
+ *	log says
+ * @must_mode: fail instead; not for PST_IO_IRQ
  * @direct: O_DIRECT: auto probes by a real transfer and says when it cannot
  * @queue_depth: reads in flight at most, 1..1024; 0 for the default
  * @nr_threads: threads of the pread backend, 0 for the default
@@ -104,6 +114,8 @@ enum pst_io_direct {
  */
 struct pst_io_args {
 	enum pst_io_kind kind;
+	enum pst_io_mode mode;
+	bool must_mode;
 	enum pst_io_direct direct;
 	uint32_t queue_depth;
 	uint32_t nr_threads;
@@ -147,7 +159,8 @@ struct pst_io;
  * @diag: why a backend that was asked for by name cannot be had
  *
  * Return: 0, -EINVAL for bad arguments or a bad fault text, -ENOSYS or -EPERM
- * when io_uring was demanded and is missing or forbidden, -ENOMEM.
+ * when io_uring was demanded and is missing or forbidden, -EOPNOTSUPP when a
+ * mode was and is not to be had, -ENOMEM.
  */
 int pst_io_create(const struct pst_io_args *args, struct pst_io **out,
 		  struct pst_diag *diag);
@@ -159,7 +172,8 @@ void pst_io_destroy(struct pst_io *io);
  * pst_io_add_file() - open a file for reading
  * @path: opened read-only, with O_DIRECT where args said so and it works
  *
- * Return: the index >= 0, or -errno (with @diag).
+ * Return: the index >= 0, or -errno (with @diag); -EOPNOTSUPP for a drive that
+ * cannot be polled, when that was demanded or reads were made before.
  */
 int pst_io_add_file(struct pst_io *io, const char *path, struct pst_diag *diag);
 
@@ -290,6 +304,12 @@ const char *pst_io_path(const struct pst_io *io, uint32_t file);
 
 /** pst_io_name() - "io_uring, O_DIRECT, registered buffers" and the like */
 const char *pst_io_name(const struct pst_io *io);
+
+/** pst_io_mode() - the mode in use, which may not be the one asked for */
+enum pst_io_mode pst_io_mode(const struct pst_io *io);
+
+/** pst_io_mode_name() - "irq", "sqpoll", "iopoll" */
+const char *pst_io_mode_name(enum pst_io_mode mode);
 
 void pst_io_stats_read(const struct pst_io *io, struct pst_io_stats *out);
 

@@ -320,6 +320,13 @@ static void twin_issue(struct pst_io_backend *be, struct pst_io_read *list)
 	t->inner->ops->issue(t->inner, list);
 }
 
+static enum pst_io_mode twin_mode(const struct pst_io_backend *be)
+{
+	const struct pst_io_backend *inner = ((const struct twin *)be)->inner;
+
+	return inner->ops->mode(inner);
+}
+
 int pst_io_fault_wrap(const struct pst_io_setup *setup,
 		      const struct pst_io_fault *fault,
 		      struct pst_io_backend *inner, struct pst_io_backend **out)
@@ -336,6 +343,7 @@ int pst_io_fault_wrap(const struct pst_io_setup *setup,
 		.add_region = inner->ops->add_region ? twin_add_region : NULL,
 		.drop_region = twin_drop_region,
 		.issue = twin_issue,
+		.mode = inner->ops->mode ? twin_mode : NULL,
 		.reap = twin_reap,
 	};
 	t->base.ops = &t->ops;

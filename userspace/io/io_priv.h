@@ -52,6 +52,8 @@ struct pst_io_files {
  * struct pst_io_setup - what a backend is built from
  * @depth: attempts in its hands at most, 1..PST_IO_DEPTH_MAX
  * @nr_threads: threads of the pread backend, > 0
+ * @mode: of a ring
+ * @must_mode: another will not do
  * @direct: how files are to be opened
  * @files: outlives the backend; filled by the common layer
  * @log: may be NULL
@@ -59,6 +61,8 @@ struct pst_io_files {
 struct pst_io_setup {
 	uint32_t depth;
 	uint32_t nr_threads;
+	enum pst_io_mode mode;
+	bool must_mode;
 	enum pst_io_direct direct;
 	const struct pst_io_files *files;
 	const struct pst_log *log;
@@ -76,6 +80,7 @@ struct pst_io_backend;
  *	called for registered regions only, nothing is in flight into them
  * @issue: start one attempt per request of the list, for the bytes of
  *	pst_io_span_of(); all are taken, never blocks for a completion
+ * @mode: what is in use; NULL where there is no choice
  * @reap: attempts that ended, linked by next, result being the byte count or
  *	-errno of the attempt.  With @wait at least one; called only while
  *	something is in flight
@@ -90,6 +95,7 @@ struct pst_io_ops {
 			  uint64_t size_bytes);
 	int (*drop_region)(struct pst_io_backend *be, uint32_t index);
 	void (*issue)(struct pst_io_backend *be, struct pst_io_read *list);
+	enum pst_io_mode (*mode)(const struct pst_io_backend *be);
 	struct pst_io_read *(*reap)(struct pst_io_backend *be, bool wait);
 };
 
