@@ -39,6 +39,7 @@ def variants(case, rng):
     axes = {
         "--expert-cache": ["%dexperts" % n for n in caches(case)],
         "--io": ["uring", "pread", "mmap"],
+        "--io-mode": ["irq", "sqpoll", "iopoll"],
         "--threads": ["1", "2", "3"],
         "--batch-size": ["1", "7", "512"],
         "--direct": ["on", "off"],
@@ -61,6 +62,11 @@ def variants(case, rng):
                                               ["uring", "pread"],
                                               axes["--batch-size"]):
         yield ["--expert-cache", cache, "--io", io, "--batch-size", batch]
+    for cache, batch in itertools.product(axes["--expert-cache"],
+                                          axes["--batch-size"]):
+        yield ["--expert-cache", cache, "--io-mode", "sqpoll", "--batch-size",
+               batch, "--io-fault",
+               "seed=%d,shuffle=1,delay_us=100" % rng.randrange(1 << 30)]
     for policy, cache in itertools.product(POLICIES,
                                            axes["--expert-cache"]):
         yield ["--expert-cache", cache, "--cache-policy", policy]
@@ -88,6 +94,7 @@ def short_list(case, rng):
     yield ["--expert-cache", low, "--batch-size", "7", "--io", "pread",
            "--threads", "1"]
     yield ["--expert-cache", low, "--io-fault", fault]
+    yield ["--expert-cache", low, "--io-mode", "sqpoll", "--io-fault", fault]
     yield ["--io", "mmap"]
 
 

@@ -96,6 +96,35 @@ class IoBench(unittest.TestCase):
                 self.assertFalse(got['direct'])
                 self.assertIn('buffered', got['io'])
 
+    def test_modes_are_compared_at_the_knee(self):
+        args = (self.file, '--size', '64K', '--depth', '4', *QUICK)
+        got = self.json(*args)
+        modes = {m['io_mode']: m for m in got['modes']}
+        self.assertEqual(list(modes), ['irq', 'sqpoll', 'iopoll'])
+        self.assertGreater(modes['irq']['bandwidth_bytes_s'], 0)
+        self.assertNotIn('refused', modes[got['io_mode']])
+        for m in modes.values():
+            self.assertTrue(m.get('refused') or
+                            (m['size_bytes'], m['depth']) == (65536, 4), m)
+        text = self.bench(*args)
+        self.assertEqual(text.count('<- to be used'), 1)
+        for name in modes:
+            self.assertRegex(text, rf'(?m)^(modes)? *{name}  ')
+        # Page cache and drive poll differently: the cache not at all.
+        got = self.json(*args, '--direct', 'off')
+        self.assertIn('O_DIRECT', got['modes'][2]['refused'])
+        # Who names one compares nothing.
+        for mode in ('irq', 'sqpoll'):
+            if 'refused' in modes[mode]:
+                continue
+            got = self.json(*args, '--io-mode', mode)
+            self.assertEqual((got['io_mode'], got['modes']), (mode, []))
+            self.assertEqual('sqpoll' in got['io'], mode == 'sqpoll')
+        self.assertEqual(self.json(*args, '--io', 'pread')['modes'], [])
+        self.bench(*args, '--io', 'pread', '--io-mode', 'sqpoll', status=2)
+        self.bench(*args, '--io-mode', 'iopoll', '--direct', 'off', status=69)
+        self.bench(*args, '--io-mode', 'poll', status=2)
+
     def test_a_model_is_read_in_pieces_of_its_experts(self):
         model = os.path.join(self.tmp, 'moe.gguf')
         subprocess.run([os.path.join(e2e.SRC, 'scripts', 'make-random-model'),
@@ -221,10 +250,10 @@ class IoBench(unittest.TestCase):
             self.assertEqual(p.wait(60), -signal.SIGINT)
         self.assertEqual(sorted(os.listdir(self.tmp)), ['file'])
 
-    def profile(self):
+    def profile(self, check='profile'):
         done = e2e.run('doctor', self.tmp, '-o', 'json', env=self.env)
         got, = [c for c in json.loads(done.stdout)['checks']
-                if c['check'] == 'profile']
+                if c['check'] == check]
         return got
 
     def test_a_profile_is_stored_and_shown(self):
@@ -245,6 +274,7 @@ class IoBench(unittest.TestCase):
         shown = self.profile()
         self.assertEqual(shown['status'], 'ok')
         self.assertIn(f"{got['knee']['depth']} reads of ", shown['finding'])
+        self.check_mode(got['io_mode'])
         self.check_use()
         self.check_damage()
         # A state that cannot be written is a notice, not a failure.
@@ -254,14 +284,37 @@ class IoBench(unittest.TestCase):
         self.assertEqual(done.returncode, 0)
         self.assertIn(b'profile not stored: ', done.stderr)
 
-    def set_bandwidth(self, bps):
+    def set_line(self, key, value):
         name, = os.listdir(self.state)
         path = os.path.join(self.state, name)
         with open(path, encoding='ascii') as f:
             text = f.read()
         with open(path, 'w', encoding='ascii') as f:
-            f.write(re.sub(r'(?m)^bandwidth_bps=\d+$',
-                           f'bandwidth_bps={bps}', text))
+            f.write(re.sub(rf'(?m)^{key}=\w+$', f'{key}={value}', text))
+
+    def set_bandwidth(self, bps):
+        self.set_line('bandwidth_bps', bps)
+
+    def check_mode(self, found):
+        """A run reads as the profile says, unless it is told otherwise."""
+        said = self.profile('io-mode')['finding']
+        self.assertTrue(said.startswith(found + ': iobench found irq '), said)
+        model = os.path.join(self.tmp, 'moe.gguf')
+        subprocess.run([os.path.join(e2e.SRC, 'scripts', 'make-random-model'),
+                        model, '--tiny'], check=True, capture_output=True)
+        for line, args, polls in (('irq', (), False), ('sqpoll', (), True),
+                                  ('sqpoll', ('--io-mode', 'irq'), False),
+                                  ('irq', ('--io-mode', 'sqpoll'), True),
+                                  ('sqpoll', ('--io', 'pread'), False)):
+            self.set_line('io_mode', line)
+            done = e2e.run('bench', model, '-p', '4', '-g', '1',
+                           '--expert-cache', '50%', '-o', 'json', *args,
+                           env=self.env)
+            self.assertEqual(done.returncode, 0, done.stderr)
+            # In the name of what reads, or in the notice that it is refused.
+            self.assertEqual('sqpoll' in done.stderr.decode(), polls,
+                             (line, args, done.stderr))
+        self.set_line('io_mode', found)
 
     def expect(self, model):
         """What a run says of its prompt before it reads it."""

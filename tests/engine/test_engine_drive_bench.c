@@ -292,6 +292,89 @@ static void figures_without_reads_are_no_knee(void **s)
 	assert_int_equal(pst_drive_knee(f, 2), 0);
 }
 
+/* All looks of a mode give @bw MB/s for @cpu_us of a GB, the last @last. */
+static struct pst_drive_looks looks_of(uint64_t bw, uint64_t cpu_us,
+				       uint64_t last)
+{
+	struct pst_drive_looks l = { .had = true };
+
+	for (uint32_t i = 0; i < PST_DRIVE_LOOKS; i++) {
+		l.f[i] = fig(1 << 20, 4, i + 1 < PST_DRIVE_LOOKS ? bw : last);
+		l.f[i].cpu_ns =
+			cpu_us * l.f[i].reads * l.f[i].size_bytes / 1000000;
+	}
+	return l;
+}
+
+static void polling_has_to_be_worth_its_core(void **s)
+{
+	static const struct {
+		uint64_t bw, cpu_us, last;
+		enum pst_engine_io_mode want;
+	} rows[] = {
+		{ 1031, 9000, 1031, PST_ENGINE_MODE_SQPOLL },
+		{ 1028, 9000, 1028, PST_ENGINE_MODE_IRQ },
+		{ 1300, 9000, 999, PST_ENGINE_MODE_IRQ }, /* by chance */
+		{ 991, 700, 991, PST_ENGINE_MODE_SQPOLL },
+		{ 991, 801, 991, PST_ENGINE_MODE_IRQ },
+		{ 988, 100, 988, PST_ENGINE_MODE_IRQ },
+	};
+
+	for (size_t i = 0; i < PST_ARRAY_SIZE(rows); i++) {
+		struct pst_drive_looks l[PST_ENGINE_NR_MODES] = { 0 };
+
+		l[PST_ENGINE_MODE_IRQ] = looks_of(1000, 1000, 1000);
+		assert_int_equal(pst_drive_choose_mode(l), PST_ENGINE_MODE_IRQ);
+		l[PST_ENGINE_MODE_SQPOLL] =
+			looks_of(rows[i].bw, rows[i].cpu_us, rows[i].last);
+		assert_int_equal(pst_drive_choose_mode(l), rows[i].want);
+		/* What was refused has no figures that count. */
+		l[PST_ENGINE_MODE_SQPOLL].had = false;
+		assert_int_equal(pst_drive_choose_mode(l), PST_ENGINE_MODE_IRQ);
+	}
+}
+
+static void of_two_modes_that_gain_the_faster_is_taken(void **s)
+{
+	struct pst_drive_looks l[PST_ENGINE_NR_MODES] = { 0 };
+
+	l[PST_ENGINE_MODE_IRQ] = looks_of(1000, 1000, 1000);
+	l[PST_ENGINE_MODE_SQPOLL] = looks_of(1100, 5000, 1100);
+	l[PST_ENGINE_MODE_IOPOLL] = looks_of(1200, 5000, 1200);
+	assert_int_equal(pst_drive_choose_mode(l), PST_ENGINE_MODE_IOPOLL);
+	l[PST_ENGINE_MODE_IOPOLL] = looks_of(1000, 10, 1000);
+	assert_int_equal(pst_drive_choose_mode(l), PST_ENGINE_MODE_SQPOLL);
+}
+
+/* From one to the other and back; a refused one changes nothing. */
+static void a_bench_changes_its_mode(void **s)
+{
+	struct pst_drive_bench *b = open_bench(*s);
+	struct pst_drive_figures f;
+	struct pst_diag d;
+
+	for (uint32_t i = 0; i < 3 * PST_ENGINE_NR_MODES; i++) {
+		enum pst_engine_io_mode mode = i % PST_ENGINE_NR_MODES;
+		const char *name = pst_engine_mode_name(mode);
+		int ret;
+
+		pst_diag_init(&d);
+		ret = pst_drive_bench_set_mode(b, mode, &d);
+		if (ret) {
+			assert_int_equal(ret, -EOPNOTSUPP);
+			assert_true(*d.text);
+			print_message("%s: %s\n", name, d.text);
+		} else {
+			assert_int_equal(mode > PST_ENGINE_MODE_IRQ,
+					 !!strstr(pst_drive_bench_io(b), name));
+		}
+		assert_int_equal(pst_drive_bench_run(b, 65536, 8, 0, &f, NULL),
+				 0);
+		assert_int_equal(f.reads, 8);
+	}
+	pst_drive_bench_close(b);
+}
+
 static void a_probe_gives_a_profile(void **s)
 {
 	struct state *st = *s;
@@ -341,6 +424,9 @@ int main(void)
 		WITH_FILE(holes_are_found),
 		cmocka_unit_test(the_knee_is_the_least_that_gives_nearly_all),
 		cmocka_unit_test(figures_without_reads_are_no_knee),
+		cmocka_unit_test(polling_has_to_be_worth_its_core),
+		cmocka_unit_test(of_two_modes_that_gain_the_faster_is_taken),
+		WITH_FILE(a_bench_changes_its_mode),
 		WITH_FILE(a_probe_gives_a_profile),
 		WITH_FILE(a_probe_refuses_what_cannot_be),
 	};

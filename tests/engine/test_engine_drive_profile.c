@@ -22,14 +22,19 @@
 #include "base.h"
 #include "temp_dir.h"
 
-static const struct pst_drive_profile profile = { .bandwidth_bps = 6600000000,
-						  .latency_ns = 181000,
-						  .depth = 8,
-						  .split_bytes = 1048576,
-						  .when_s = 1795209452,
-						  .direct = true,
-						  .short_latency_ns = 55000,
-						  .short_rate = 62500 };
+static const struct pst_drive_profile profile = {
+	.bandwidth_bps = 6600000000,
+	.latency_ns = 181000,
+	.depth = 8,
+	.split_bytes = 1048576,
+	.when_s = 1795209452,
+	.direct = true,
+	.short_latency_ns = 55000,
+	.short_rate = 62500,
+	.io_mode = PST_ENGINE_MODE_SQPOLL,
+	.looks = { [PST_ENGINE_MODE_IRQ] = { 6400000000, 10000000 },
+		   [PST_ENGINE_MODE_SQPOLL] = { 6600000000, 9000000 } }
+};
 
 static int setup(void **state)
 {
@@ -98,6 +103,8 @@ static void what_is_stored_is_found(void **state)
 	assert_true(p.direct);
 	assert_int_equal(p.short_latency_ns, profile.short_latency_ns);
 	assert_int_equal(p.short_rate, profile.short_rate);
+	assert_int_equal(p.io_mode, PST_ENGINE_MODE_SQPOLL);
+	assert_memory_equal(p.looks, profile.looks, sizeof(p.looks));
 	assert_string_equal(from.io, "io_uring, O_DIRECT");
 	assert_true(*from.kernel);
 }
@@ -185,6 +192,21 @@ static void a_newer_profile_takes_the_place(void **state)
 	read_back(*state, path, text, sizeof(text));
 }
 
+static void a_profile_from_before_there_were_modes_is_valid(void **state)
+{
+	struct pst_drive_profile p = profile;
+	char path[1024], text[4096];
+
+	p.io_mode = PST_ENGINE_MODE_AUTO;
+	assert_int_equal(pst_profile_store(*state, *state, &p, "a", NULL), 0);
+	read_back(*state, path, text, sizeof(text));
+	assert_null(strstr(text, "io_mode"));
+	p.io_mode = PST_ENGINE_MODE_IOPOLL;
+	assert_int_equal(pst_profile_find(*state, *state, &p, NULL, NULL), 0);
+	assert_int_equal(p.io_mode, PST_ENGINE_MODE_AUTO);
+	assert_int_equal(p.looks[PST_ENGINE_MODE_IRQ].bandwidth_bps, 0);
+}
+
 static void another_drive_has_no_profile(void **state)
 {
 	struct pst_drive_profile p;
@@ -216,6 +238,12 @@ static void values_out_of_bounds_are_refused(void **state)
 		{ "when_s=1795209452", "when_s=-1" },
 		{ "direct=1", "direct=2" },
 		{ "profile 1\n", "profile 2\n" },
+		{ "io_mode=sqpoll", "io_mode=auto" },
+		{ "io_mode=sqpoll", "io_mode=" },
+		{ "io_mode=sqpoll", "io_mode=sqpolls" },
+		{ "irq_bps=6400000000", "irq_bps=x" },
+		{ "sqpoll_bps=6600000000", "sqpoll_bps=99999999999999" },
+		{ "sqpoll_cpu_ns_gb=9000000", "sqpoll_cpu_ns_gb=-1" },
 		{ "end=1", "" },
 	};
 	char path[1024], text[4096], spoiled[4096];
@@ -309,6 +337,7 @@ int main(void)
 		WITH_DIR(the_line_goes_through_what_was_measured),
 		WITH_DIR(figures_that_are_no_line_give_none_that_is_absurd),
 		WITH_DIR(a_newer_profile_takes_the_place),
+		WITH_DIR(a_profile_from_before_there_were_modes_is_valid),
 		WITH_DIR(another_drive_has_no_profile),
 		WITH_DIR(values_out_of_bounds_are_refused),
 		WITH_DIR(every_cut_is_refused),

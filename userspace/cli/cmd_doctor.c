@@ -25,9 +25,9 @@ static const struct check checks[] = {
 	{ "io_uring", doctor_uring },  { "o_direct", doctor_direct },
 	{ "drive", doctor_drive },     { "queue", doctor_queue },
 	{ "link", doctor_link },       { "drives", doctor_drives },
-	{ "profile", doctor_profile }, { "pool", doctor_anon },
-	{ "udmabuf", doctor_udmabuf }, { "module", doctor_module },
-	{ "gpu", doctor_gpu },
+	{ "profile", doctor_profile }, { "io-mode", doctor_io_mode },
+	{ "pool", doctor_anon },       { "udmabuf", doctor_udmabuf },
+	{ "module", doctor_module },   { "gpu", doctor_gpu },
 };
 
 static const char *const status_names[] = {

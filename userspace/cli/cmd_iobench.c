@@ -17,8 +17,8 @@
 #define SECONDS_MAX    3600.0
 #define SIZE_MAX_BYTES (256 * PST_MIB)
 #define DEPTH_MAX      1024
-/* Of the time, for the second look at the knee. */
-#define AGAIN_SHARE 0.1
+/* Of the time, for the last looks at the knee. */
+#define AGAIN_SHARE 0.2
 /* And for reads so short that only their number counts. */
 #define SHORT_SHARE 0.05
 /* A shorter bench says too little of a drive that drifts. */
@@ -217,6 +217,7 @@ static int open_bench(struct iobench *b, uint64_t memory_bytes)
 	struct pst_drive_bench_args args = {
 		.path = b->target.source,
 		.io = e->io,
+		.io_mode = e->io_mode,
 		.direct = e->direct,
 		.huge = e->huge,
 		.depth_max = b->depths[b->nr_depths - 1],
@@ -318,10 +319,9 @@ static int sweep(struct iobench *b)
 		take_medians(b);
 		b->knee = find_knee(b);
 		/* The best of many noisy looks is too good: look once more. */
-		rc = pst_drive_bench_run(
-			b->bench, b->f[b->knee].size_bytes, b->f[b->knee].depth,
-			(uint64_t)(b->o->seconds * AGAIN_SHARE * 1e9f),
-			&b->again, &diag);
+		rc = iobench_look_again(
+			b, (uint64_t)(b->o->seconds * AGAIN_SHARE * 1e9),
+			&diag);
 		if (!rc)
 			rc = pst_drive_bench_short(
 				b->bench,
@@ -342,6 +342,8 @@ static const char *why_no_profile(const struct iobench *b)
 		return "faults were injected";
 	if (b->o->engine.io == PST_ENGINE_IO_PREAD)
 		return "pread was asked for";
+	if (b->o->engine.io_mode != PST_ENGINE_MODE_AUTO)
+		return "--io-mode was given: modes were not compared";
 	if (!pst_drive_bench_direct(b->bench))
 		return "reads went through the page cache";
 	if (b->target.is_block)
@@ -364,6 +366,19 @@ static uint64_t latency_at_knee(const struct iobench *b)
 	return b->f[b->knee].p50_ns;
 }
 
+static void note_looks(const struct iobench *b, struct pst_drive_profile *p)
+{
+	for (uint32_t m = 0; m < PST_ENGINE_NR_MODES; m++) {
+		struct pst_drive_figures f;
+
+		if (!b->looks[m].had)
+			continue;
+		pst_drive_looks_median(&b->looks[m], &f);
+		p->looks[m].bandwidth_bps = pst_drive_figures_bps(&f);
+		p->looks[m].cpu_ns_gb = pst_drive_figures_cpu(&f);
+	}
+}
+
 static void store_profile(struct iobench *b)
 {
 	const char *why = why_no_profile(b);
@@ -376,6 +391,7 @@ static void store_profile(struct iobench *b)
 		.direct = true,
 		.short_latency_ns = b->brief.short_latency_ns,
 		.short_rate = b->brief.short_rate,
+		.io_mode = b->mode,
 	};
 	char dir[PST_STATE_DIR_MAX];
 	struct pst_diag diag;
@@ -386,6 +402,7 @@ static void store_profile(struct iobench *b)
 		snprintf(b->why_not, sizeof(b->why_not), "%s", why);
 		return;
 	}
+	note_looks(b, &p);
 	/* A file size limit shall be an error of write(), not a signal. */
 	signal(SIGXFSZ, SIG_IGN);
 	rc = cli_state_dir(dir);

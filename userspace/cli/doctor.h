@@ -52,6 +52,7 @@ void doctor_link(const char *path, struct doctor_finding *f);
 void doctor_drives(const char *path, struct doctor_finding *f);
 void doctor_queue(const char *path, struct doctor_finding *f);
 void doctor_profile(const char *path, struct doctor_finding *f);
+void doctor_io_mode(const char *path, struct doctor_finding *f);
 void doctor_cgroup(const char *path, struct doctor_finding *f);
 void doctor_pressure(const char *path, struct doctor_finding *f);
 

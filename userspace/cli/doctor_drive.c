@@ -351,3 +351,41 @@ void doctor_profile(const char *path, struct doctor_finding *f)
 	f->status = DOCTOR_WARN;
 	doctor_mend(f, "this is another kernel: run 'penstock iobench' again");
 }
+
+/* "sqpoll 0.82 GB/s, 0.730 CPU s/GB", appended. */
+static void append_look(const struct pst_drive_profile *p,
+			enum pst_engine_io_mode m, char *text, size_t size)
+{
+	const struct pst_drive_mode_look *l = &p->looks[m];
+	size_t len = strlen(text);
+
+	if (l->bandwidth_bps)
+		snprintf(text + len, size - len,
+			 "%s%s %.2f GB/s, %.4f CPU "
+			 "s/GB",
+			 len ? "; " : "", pst_engine_mode_name(m),
+			 (double)l->bandwidth_bps * 1e-9,
+			 (double)l->cpu_ns_gb * 1e-9);
+	else
+		snprintf(text + len, size - len, "%s%s not to be had",
+			 len ? "; " : "", pst_engine_mode_name(m));
+}
+
+void doctor_io_mode(const char *path, struct doctor_finding *f)
+{
+	char dir[PST_STATE_DIR_MAX], looks[192] = "";
+	struct pst_drive_profile p;
+
+	if (cli_state_dir(dir) || pst_profile_find(dir, path, &p, NULL, NULL) ||
+	    p.io_mode == PST_ENGINE_MODE_AUTO) {
+		doctor_say(f, DOCTOR_OK,
+			   "irq: 'penstock iobench' has not compared it with "
+			   "polling");
+		return;
+	}
+	for (uint32_t m = PST_ENGINE_MODE_IRQ; m < PST_ENGINE_NR_MODES; m++)
+		append_look(&p, (enum pst_engine_io_mode)m, looks,
+			    sizeof(looks));
+	doctor_say(f, DOCTOR_OK, "%s: iobench found %s",
+		   pst_engine_mode_name(p.io_mode), looks);
+}

@@ -48,6 +48,9 @@ struct iobench_target {
  * @f: [nr_points] of the rounds the one with the median bandwidth
  * @low_bps, @high_bps: [nr_points] slowest and fastest round
  * @knee: index into @f; @again: measured there once more, at the end
+ * @looks: at the knee, by mode of io_uring; @looked: more than one was tried
+ * @mode: the one to use; @again is of it
+ * @refused: [mode] why it cannot be had, else empty
  * @stored: the profile was kept; else @why_not says why not
  */
 struct iobench {
@@ -67,6 +70,10 @@ struct iobench {
 	uint32_t nr_points;
 	uint32_t knee;
 	struct pst_drive_figures again;
+	bool looked;
+	enum pst_engine_io_mode mode;
+	struct pst_drive_looks looks[PST_ENGINE_NR_MODES];
+	char refused[PST_ENGINE_NR_MODES][160];
 	struct pst_drive_profile brief; /* its short reads */
 	uint64_t hole_bytes;
 	bool stored;
@@ -82,6 +89,17 @@ struct iobench {
 int iobench_target_open(struct iobench_target *t, struct cli_opts *o,
 			bool make);
 void iobench_target_close(struct iobench_target *t);
+
+/**
+ * iobench_look_again() - at the knee, in each mode of io_uring that can be had
+ * @time_ns: for all of it
+ *
+ * Sets again, mode and what belongs to them; the bench is as before.
+ *
+ * Return: 0 or -errno.
+ */
+int iobench_look_again(struct iobench *b, uint64_t time_ns,
+		       struct pst_diag *diag);
 
 /** iobench_print() - the result in the form that was asked for */
 void iobench_print(const struct iobench *b);

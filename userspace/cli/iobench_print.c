@@ -15,9 +15,7 @@ static double gb_s(const struct pst_drive_figures *f)
 
 static double cpu_s_gb(const struct pst_drive_figures *f)
 {
-	double gb = (double)f->reads * f->size_bytes * 1e-9;
-
-	return gb > 0 ? (double)f->cpu_ns * 1e-9 / gb : 0;
+	return (double)pst_drive_figures_cpu(f) * 1e-9;
 }
 
 static double ms(uint64_t ns)
@@ -80,6 +78,24 @@ static void print_head(const struct iobench *b)
 		       cli_bytes_text(b->hole_bytes, size, sizeof(size)));
 }
 
+/* One line each, the one in use being marked. */
+static void print_modes(const struct iobench *b)
+{
+	for (uint32_t m = PST_ENGINE_MODE_IRQ; m < PST_ENGINE_NR_MODES; m++) {
+		struct pst_drive_figures f;
+
+		printf("%-8s%-6s  ", m == PST_ENGINE_MODE_IRQ ? "modes" : "",
+		       pst_engine_mode_name((enum pst_engine_io_mode)m));
+		if (!b->looks[m].had) {
+			printf("not here: %s\n", b->refused[m]);
+			continue;
+		}
+		pst_drive_looks_median(&b->looks[m], &f);
+		printf("%6.2f GB/s  %.4f CPU s/GB%s\n", gb_s(&f), cpu_s_gb(&f),
+		       m == b->mode ? "  <- to be used" : "");
+	}
+}
+
 static void print_end(const struct iobench *b)
 {
 	const struct pst_drive_figures *f = &b->again;
@@ -94,6 +110,8 @@ static void print_end(const struct iobench *b)
 		printf("        %.2f GB/s before: the drive is not steady; "
 		       "something else uses it, or it is throttled\n",
 		       first);
+	if (b->looked)
+		print_modes(b);
 	if (b->brief.short_rate)
 		printf("short   one read of 4 KiB alone takes %.3f ms; with %d "
 		       "in flight %.0f end in a second\n",
@@ -150,6 +168,25 @@ static void json_str(const char *name, const char *s)
 	cli_json_string(stdout, s, strlen(s));
 }
 
+static void print_json_modes(const struct iobench *b)
+{
+	for (uint32_t m = PST_ENGINE_MODE_IRQ; m < PST_ENGINE_NR_MODES; m++) {
+		struct pst_drive_figures f;
+
+		printf("%s{", m == PST_ENGINE_MODE_IRQ ? "" : ",");
+		json_str("io_mode",
+			 pst_engine_mode_name((enum pst_engine_io_mode)m));
+		putchar(',');
+		if (b->looks[m].had) {
+			pst_drive_looks_median(&b->looks[m], &f);
+			print_json_figures(b, &f);
+		} else {
+			json_str("refused", b->refused[m]);
+		}
+		putchar('}');
+	}
+}
+
 static void print_json(const struct iobench *b)
 {
 	bool comma = false;
@@ -192,9 +229,13 @@ static void print_json(const struct iobench *b)
 	printf("],\"knee\":{");
 	print_json_figures(b, &b->again);
 	printf("},\"short\":{\"latency_ns\":%" PRIu64
-	       ",\"reads_per_s\":%" PRIu64 "},\"stored\":%s,",
-	       b->brief.short_latency_ns, b->brief.short_rate,
-	       b->stored ? "true" : "false");
+	       ",\"reads_per_s\":%" PRIu64 "},",
+	       b->brief.short_latency_ns, b->brief.short_rate);
+	json_str("io_mode", pst_engine_mode_name(b->mode));
+	printf(",\"modes\":[");
+	if (b->looked)
+		print_json_modes(b);
+	printf("],\"stored\":%s,", b->stored ? "true" : "false");
 	json_str("why_not_stored", b->why_not);
 	puts("}");
 }

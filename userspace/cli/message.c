@@ -111,8 +111,8 @@ void cli_log_init(struct cli_opts *o)
 	o->log = (struct pst_log){ .fn = on_log, .ctx = &o->bar };
 }
 
-/* What iobench found: the drive's rate, and whether it needs more reads in
- * flight than the default.
+/* What iobench found: the drive's rate, whether polling is worth its while, and
+ * whether it needs more reads in flight than the default.
  */
 static void use_profile(struct cli_opts *o, const char *path)
 {
@@ -125,6 +125,9 @@ static void use_profile(struct cli_opts *o, const char *path)
 	pst_profile_line(&p, &line);
 	o->engine.drive_bps = (uint64_t)line.bps;
 	o->engine.drive_read_ns = (uint64_t)(line.read_s * 1e9);
+	if (o->engine.io_mode == PST_ENGINE_MODE_AUTO &&
+	    o->engine.io != PST_ENGINE_IO_PREAD)
+		o->engine.io_mode = p.io_mode;
 	/* Below the default nothing is gained; prefill wants more anyway. */
 	if (!o->engine.queue_depth && p.depth > PST_ENGINE_QUEUE_DEPTH)
 		o->engine.queue_depth = p.depth;

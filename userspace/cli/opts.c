@@ -52,6 +52,13 @@ static const struct cli_choice drive_io_choices[] = {
 	{ "pread", PST_ENGINE_IO_PREAD },
 	{ NULL, 0 }
 };
+static const struct cli_choice io_mode_choices[] = {
+	{ "auto", PST_ENGINE_MODE_AUTO },
+	{ "irq", PST_ENGINE_MODE_IRQ },
+	{ "sqpoll", PST_ENGINE_MODE_SQPOLL },
+	{ "iopoll", PST_ENGINE_MODE_IOPOLL },
+	{ NULL, 0 }
+};
 static const struct cli_choice tri_choices[] = {
 	{ "auto", PST_AUTO }, { "on", PST_ON }, { "off", PST_OFF }, { NULL, 0 }
 };
@@ -135,6 +142,9 @@ static const struct opt options[] = {
 	  "auto|uring|pread|mmap", "how experts are read" },
 	{ "io", 0, K_CHOICE, OPT_IOBENCH, OFF(engine.io), drive_io_choices,
 	  "auto|uring|pread", "how the file is read" },
+	{ "io-mode", 0, K_CHOICE, OPT_ENGINE | OPT_IOBENCH, OFF(engine.io_mode),
+	  io_mode_choices, "auto|irq|sqpoll|iopoll",
+	  "io_uring with interrupts, or polling; auto is what iobench found" },
 	{ "direct", 0, K_CHOICE, OPT_ENGINE | OPT_IOBENCH, OFF(engine.direct),
 	  tri_choices, "auto|on|off", "O_DIRECT: past the page cache" },
 	{ "mirror", 0, K_MIRROR, OPT_ENGINE, 0, NULL, "PATH",

@@ -43,6 +43,7 @@
 #define NR_BUCKETS ((64 - SUB_BITS + 1) * SUB)
 
 struct pst_drive_bench {
+	struct pst_drive_bench_args args;
 	struct pst_io *io;
 	struct pst_mem mem;
 	int region;
@@ -104,8 +105,7 @@ static uint64_t cpu_now_ns(void)
 	return timeval_ns(u.ru_utime) + timeval_ns(u.ru_stime);
 }
 
-static int open_io(struct pst_drive_bench *b,
-		   const struct pst_drive_bench_args *args,
+static int open_io(const struct pst_drive_bench *b, struct pst_io **out,
 		   struct pst_diag *diag)
 {
 	static const enum pst_io_direct direct[] = {
@@ -113,21 +113,29 @@ static int open_io(struct pst_drive_bench *b,
 		[PST_ON] = PST_IO_DIRECT_ON,
 		[PST_OFF] = PST_IO_DIRECT_OFF,
 	};
+	const struct pst_drive_bench_args *args = &b->args;
 	struct pst_io_args io = {
 		.kind = args->io == PST_ENGINE_IO_URING	  ? PST_IO_URING
 			: args->io == PST_ENGINE_IO_PREAD ? PST_IO_PREAD
 							  : PST_IO_AUTO,
+		.mode = pst_engine_ring_mode(args->io_mode),
+		.must_mode = args->io_mode > PST_ENGINE_MODE_IRQ,
 		.direct = direct[args->direct],
 		.queue_depth = args->depth_max,
 		.nr_threads = PST_MIN(args->depth_max, 64u),
 		.fault = args->fault,
 		.log = args->log,
 	};
-	int ret = pst_io_create(&io, &b->io, diag);
+	int ret = pst_io_create(&io, out, diag);
 
-	if (!ret)
-		ret = pst_io_add_file(b->io, args->path, diag);
-	return ret < 0 ? ret : 0;
+	if (ret)
+		return ret;
+	ret = pst_io_add_file(*out, args->path, diag);
+	if (ret >= 0)
+		return 0;
+	pst_io_destroy(*out);
+	*out = NULL;
+	return ret;
 }
 
 static int read_length(struct pst_drive_bench *b, struct pst_diag *diag)
@@ -146,15 +154,25 @@ static int read_length(struct pst_drive_bench *b, struct pst_diag *diag)
 	return 0;
 }
 
-static int map_memory(struct pst_drive_bench *b,
-		      const struct pst_drive_bench_args *args,
-		      struct pst_diag *diag)
+static int announce_memory(struct pst_drive_bench *b, struct pst_diag *diag)
+{
+	/* Huge pages round up past what one buffer of the ring may be. */
+	b->region = pst_io_add_region(b->io, b->mem.addr,
+				      PST_MIN(b->mem.size_bytes, PST_GIB));
+	return b->region < 0 ? pst_diag_set(diag, b->region,
+					    "memory cannot be announced to "
+					    "the I/O: %s",
+					    strerror(-b->region))
+			     : 0;
+}
+
+static int map_memory(struct pst_drive_bench *b, struct pst_diag *diag)
 {
 	struct pst_drive drive = { .numa_node = -1 };
 	struct pst_topo topo = { .nr_nodes = 1 };
 	struct pst_mem_args want = {
-		.size_bytes = args->memory_bytes,
-		.want = pst_engine_huge_want(args->huge),
+		.size_bytes = b->args.memory_bytes,
+		.want = pst_engine_huge_want(b->args.huge),
 		.node = -1,
 	};
 	int ret;
@@ -164,16 +182,7 @@ static int map_memory(struct pst_drive_bench *b,
 	    !pst_topo_read(&topo) && topo.nr_nodes > 1)
 		want.node = drive.numa_node;
 	ret = pst_mem_map(&want, &b->mem, diag);
-	if (ret)
-		return ret;
-	/* Huge pages round up past what one buffer of the ring may be. */
-	b->region = pst_io_add_region(b->io, b->mem.addr,
-				      PST_MIN(b->mem.size_bytes, PST_GIB));
-	return b->region < 0 ? pst_diag_set(diag, b->region,
-					    "memory cannot be announced to "
-					    "the I/O: %s",
-					    strerror(-b->region))
-			     : 0;
+	return ret ? ret : announce_memory(b, diag);
 }
 
 int pst_drive_bench_open(const struct pst_drive_bench_args *args,
@@ -197,17 +206,40 @@ int pst_drive_bench_open(const struct pst_drive_bench_args *args,
 	b->depth_max = args->depth_max;
 	b->rng = args->seed;
 	b->path = strdup(args->path);
-	ret = b->path ? open_io(b, args, diag) : -ENOMEM;
+	b->args = *args;
+	b->args.path = b->path;
+	ret = b->path ? open_io(b, &b->io, diag) : -ENOMEM;
 	if (!ret)
 		ret = read_length(b, diag);
 	if (!ret)
-		ret = map_memory(b, args, diag);
+		ret = map_memory(b, diag);
 	if (ret) {
 		pst_drive_bench_close(b);
 		return pst_diag_set(diag, ret, "out of memory");
 	}
 	*out = b;
 	return 0;
+}
+
+int pst_drive_bench_set_mode(struct pst_drive_bench *b,
+			     enum pst_engine_io_mode mode,
+			     struct pst_diag *diag)
+{
+	enum pst_engine_io_mode before = b->args.io_mode;
+	struct pst_io *io;
+	int ret;
+
+	if (mode == before)
+		return 0;
+	b->args.io_mode = mode;
+	ret = open_io(b, &io, diag);
+	if (ret) {
+		b->args.io_mode = before;
+		return ret;
+	}
+	pst_io_destroy(b->io);
+	b->io = io;
+	return announce_memory(b, diag);
 }
 
 void pst_drive_bench_close(struct pst_drive_bench *b)

@@ -20,6 +20,7 @@
 #define FIRST_LINE	  "penstock drive profile 1\n"
 
 #define BANDWIDTH_MAX_BPS 10000000000000ULL
+#define CPU_MAX_NS_GB	  1000000000000ULL
 #define LATENCY_MAX_NS	  60000000000ULL
 #define DEPTH_MAX	  1024
 #define SHORT_RATE_MAX	  1000000000ULL
@@ -49,11 +50,37 @@ static int name_of(const char *path, char *name, struct pst_diag *diag)
 	return 0;
 }
 
+/* Lines of the mode and what led to it; none when nobody has looked. */
+static const char *modes_text(const struct pst_drive_profile *p, char *text,
+			      size_t size)
+{
+	int n;
+
+	*text = 0;
+	if (p->io_mode == PST_ENGINE_MODE_AUTO)
+		return text;
+	n = snprintf(text, size, "io_mode=%s\n",
+		     pst_engine_mode_name(p->io_mode));
+	for (uint32_t m = PST_ENGINE_MODE_IRQ; m < PST_ENGINE_NR_MODES; m++) {
+		const struct pst_drive_mode_look *l = &p->looks[m];
+		const char *mode =
+			pst_engine_mode_name((enum pst_engine_io_mode)m);
+
+		if (l->bandwidth_bps)
+			n += snprintf(text + n, size - (size_t)n,
+				      "%s_bps=%" PRIu64
+				      "\n%s_cpu_ns_gb=%" PRIu64 "\n",
+				      mode, l->bandwidth_bps, mode,
+				      l->cpu_ns_gb);
+	}
+	return text;
+}
+
 int pst_profile_store(const char *state_dir, const char *path,
 		      const struct pst_drive_profile *p, const char *io,
 		      struct pst_diag *diag)
 {
-	char name[PST_STATE_NAME_MAX], text[1024];
+	char name[PST_STATE_NAME_MAX], text[1024], modes[512];
 	struct pst_drive drive = { .numa_node = -1 };
 	struct pst_drive_info info;
 	struct utsname u = { 0 };
@@ -71,11 +98,11 @@ int pst_profile_store(const char *state_dir, const char *path,
 				"bandwidth_bps=%" PRIu64 "\nlatency_ns=%" PRIu64
 				"\ndepth=%u\n"
 				"split_bytes=%u\nshort_latency_ns=%" PRIu64
-				"\nshort_rate=%" PRIu64 "\nend=1\n",
+				"\nshort_rate=%" PRIu64 "\n%send=1\n",
 		     drive.name, info.model, drive.fs_type, u.release, io,
 		     p->when_s, p->direct, p->bandwidth_bps, p->latency_ns,
 		     p->depth, p->split_bytes, p->short_latency_ns,
-		     p->short_rate);
+		     p->short_rate, modes_text(p, modes, sizeof(modes)));
 	if (n < 0 || (size_t)n >= sizeof(text))
 		return pst_diag_set(diag, -E2BIG, "the profile is too long");
 	return pst_state_write(state_dir, name, text, (uint64_t)n, diag);
@@ -148,11 +175,50 @@ static bool number_of(const char *text, const char *key, uint64_t max,
 	return true;
 }
 
+/* A number that need not be there, but must be one. */
+static bool maybe_number(const char *text, const char *mode, const char *key,
+			 uint64_t max, uint64_t *out)
+{
+	char name[32], value[32];
+
+	snprintf(name, sizeof(name), "%s_%s", mode, key);
+	*out = 0;
+	return !value_of(text, name, value, sizeof(value)) ||
+	       number_of(text, name, max, out);
+}
+
+/* Profiles from before there were modes have no such lines. */
+static bool parse_modes(const char *text, struct pst_drive_profile *out)
+{
+	bool known = false;
+	char value[32];
+
+	if (!value_of(text, "io_mode", value, sizeof(value)))
+		return true;
+	for (uint32_t m = PST_ENGINE_MODE_IRQ; m < PST_ENGINE_NR_MODES; m++) {
+		struct pst_drive_mode_look *l = &out->looks[m];
+		const char *mode =
+			pst_engine_mode_name((enum pst_engine_io_mode)m);
+
+		if (!strcmp(value, mode)) {
+			out->io_mode = (enum pst_engine_io_mode)m;
+			known = true;
+		}
+		if (!maybe_number(text, mode, "bps", BANDWIDTH_MAX_BPS,
+				  &l->bandwidth_bps) ||
+		    !maybe_number(text, mode, "cpu_ns_gb", CPU_MAX_NS_GB,
+				  &l->cpu_ns_gb))
+			return false;
+	}
+	return known;
+}
+
 static bool parse(const char *text, struct pst_drive_profile *out,
 		  struct pst_profile_origin *origin)
 {
 	uint64_t bps, latency, depth, split, when, direct, end;
 	uint64_t short_latency = 0, short_rate = 0;
+	struct pst_drive_profile p;
 
 	if (strncmp(text, FIRST_LINE, strlen(FIRST_LINE)) ||
 	    !number_of(text, "bandwidth_bps", BANDWIDTH_MAX_BPS, &bps) ||
@@ -170,14 +236,17 @@ static bool parse(const char *text, struct pst_drive_profile *out,
 		short_latency = short_rate = 0;
 	if (!bps || !latency || !depth || !split || split % 4096)
 		return false;
-	*out = (struct pst_drive_profile){ .bandwidth_bps = bps,
-					   .latency_ns = latency,
-					   .depth = (uint32_t)depth,
-					   .split_bytes = (uint32_t)split,
-					   .when_s = (int64_t)when,
-					   .direct = direct,
-					   .short_latency_ns = short_latency,
-					   .short_rate = short_rate };
+	p = (struct pst_drive_profile){ .bandwidth_bps = bps,
+					.latency_ns = latency,
+					.depth = (uint32_t)depth,
+					.split_bytes = (uint32_t)split,
+					.when_s = (int64_t)when,
+					.direct = direct,
+					.short_latency_ns = short_latency,
+					.short_rate = short_rate };
+	if (!parse_modes(text, &p))
+		return false;
+	*out = p;
 	if (!origin)
 		return true;
 	*origin = (struct pst_profile_origin){ 0 };

@@ -172,6 +172,7 @@ static int open_io(struct pst_engine *e, struct pst_diag *diag)
 		.kind = e->opts.io == PST_ENGINE_IO_URING   ? PST_IO_URING
 			: e->opts.io == PST_ENGINE_IO_PREAD ? PST_IO_PREAD
 							    : PST_IO_AUTO,
+		.mode = pst_engine_ring_mode(e->opts.io_mode),
 		.direct = direct[e->opts.direct],
 		.queue_depth = e->opts.queue_depth ? e->opts.queue_depth
 						   : PREFILL_DEPTH,

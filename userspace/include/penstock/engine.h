@@ -57,6 +57,20 @@ enum pst_engine_huge {
 	PST_HUGE_OFF
 };
 
+/* How io_uring hears of work and of its end.  Which is fastest is a matter of
+ * the drive and the processor: pst_drive_choose_mode().
+ */
+enum pst_engine_io_mode {
+	PST_ENGINE_MODE_AUTO, /* nothing was found: as IRQ */
+	PST_ENGINE_MODE_IRQ, /* a system call hands over, interrupts end */
+	PST_ENGINE_MODE_SQPOLL, /* a thread of the kernel looks for reads */
+	PST_ENGINE_MODE_IOPOLL, /* the drive is asked; it needs poll queues */
+	PST_ENGINE_NR_MODES
+};
+
+/** pst_engine_mode_name() - "auto", "irq", "sqpoll", "iopoll" */
+const char *pst_engine_mode_name(enum pst_engine_io_mode mode);
+
 /* Where the memory of the expert cache comes from. */
 enum pst_engine_pool {
 	PST_POOL_AUTO, /* anonymous memory; with a name the kernel module */
@@ -129,6 +143,8 @@ enum pst_numa {
  *	decode, more in prefill
  * @split_bytes: longer reads are split, a multiple of 4 KiB; 0: 1 MiB
  * @io: backend; @direct: O_DIRECT
+ * @io_mode: of io_uring; where it is refused interrupts serve, which the log
+ *	says
  * @resident: load every expert and every table at open, stream nothing
  * @no_pin: do not pin worker threads to cores
  * @kv_type: how keys and values are kept: with less memory than the default,
@@ -172,6 +188,7 @@ struct pst_engine_opts {
 	uint32_t queue_depth;
 	uint32_t split_bytes;
 	enum pst_engine_io io;
+	enum pst_engine_io_mode io_mode;
 	enum pst_tristate direct;
 	bool header_only;
 	bool states_do;

@@ -14,6 +14,16 @@
 #include <penstock/engine.h>
 
 /**
+ * struct pst_drive_mode_look - what a mode of io_uring gave at the knee
+ * @bandwidth_bps: 0 when it was refused, or not looked at
+ * @cpu_ns_gb: processor time of the process, kernel threads included, for 1 GB
+ */
+struct pst_drive_mode_look {
+	uint64_t bandwidth_bps;
+	uint64_t cpu_ns_gb;
+};
+
+/**
  * struct pst_drive_profile - random reads from one drive
  * @bandwidth_bps: bytes per second with @depth reads of @split_bytes in flight
  * @latency_ns: median of one such read alone
@@ -25,6 +35,8 @@
  * @short_latency_ns: median of one read of PST_DRIVE_SHORT_BYTES alone
  * @short_rate: such reads per second with PST_DRIVE_SHORT_DEPTH in flight; both
  *	0 where they were not measured (profiles of older versions)
+ * @io_mode: how it is to be read, PST_ENGINE_MODE_AUTO if nobody has looked
+ * @looks: by mode
  */
 struct pst_drive_profile {
 	uint64_t bandwidth_bps;
@@ -35,6 +47,8 @@ struct pst_drive_profile {
 	bool direct;
 	uint64_t short_latency_ns;
 	uint64_t short_rate;
+	enum pst_engine_io_mode io_mode;
+	struct pst_drive_mode_look looks[PST_ENGINE_NR_MODES];
 };
 
 #define PST_DRIVE_SHORT_BYTES 4096
@@ -132,16 +146,18 @@ int pst_drive_probe(const char *path, uint32_t ms_budget,
  * struct pst_drive_bench_args - how to read
  * @path: a file or a block device, opened for reading only
  * @io: backend, not mmap
+ * @io_mode: of io_uring; SQPOLL and IOPOLL fail where they are refused
  * @depth_max: of any later run, 1 to 1024
  * @memory_bytes: what the reads in flight of any later run need together: its
  *	size times its depth, at most 1 GiB
  * @seed: of the offsets
- * @fault: fault injection text for tests, NULL for none
- * @log: notices, may be NULL
+ * @fault: fault injection text for tests, NULL for none; outlives the bench
+ * @log: notices, may be NULL; likewise
  */
 struct pst_drive_bench_args {
 	const char *path;
 	enum pst_engine_io io;
+	enum pst_engine_io_mode io_mode;
 	enum pst_tristate direct;
 	enum pst_engine_huge huge;
 	uint32_t depth_max;
@@ -221,8 +237,24 @@ int pst_drive_bench_run(struct pst_drive_bench *b, uint32_t size_bytes,
 			uint32_t depth, uint64_t time_ns,
 			struct pst_drive_figures *out, struct pst_diag *diag);
 
+/**
+ * pst_drive_bench_set_mode() - read in another mode of io_uring from now on
+ * @diag: why it is refused
+ *
+ * Between runs, as often as one likes.
+ *
+ * Return: 0; or, with everything as before, as pst_drive_bench_open():
+ * -EOPNOTSUPP where kernel or drive refuse the mode.
+ */
+int pst_drive_bench_set_mode(struct pst_drive_bench *b,
+			     enum pst_engine_io_mode mode,
+			     struct pst_diag *diag);
+
 /** pst_drive_figures_bps() - bytes per second */
 uint64_t pst_drive_figures_bps(const struct pst_drive_figures *f);
+
+/** pst_drive_figures_cpu() - processor time for 10^9 bytes, in ns */
+uint64_t pst_drive_figures_cpu(const struct pst_drive_figures *f);
 
 /**
  * pst_drive_knee() - the least in flight that gives (nearly) all there is
@@ -233,5 +265,34 @@ uint64_t pst_drive_figures_bps(const struct pst_drive_figures *f);
  * the longest reads up to 1 MiB.
  */
 uint32_t pst_drive_knee(const struct pst_drive_figures *f, uint32_t nr);
+
+/* Looks at each mode, in turns. */
+#define PST_DRIVE_LOOKS 5
+
+/**
+ * struct pst_drive_looks - a mode of io_uring at the knee
+ * @had: neither kernel nor drive refused it
+ * @f: in the order of time; those of all modes with the same index were made
+ *	one after the other
+ */
+struct pst_drive_looks {
+	bool had;
+	struct pst_drive_figures f[PST_DRIVE_LOOKS];
+};
+
+/** pst_drive_looks_median() - the look with the median bandwidth */
+void pst_drive_looks_median(const struct pst_drive_looks *l,
+			    struct pst_drive_figures *out);
+
+/**
+ * pst_drive_choose_mode() - how a drive is to be read
+ * @looks: by mode, that of interrupts being there
+ *
+ * Interrupts, unless another mode gives at least 3 % more bandwidth and more in
+ * each turn, or as much within 1 % for less than 0.8 of the processor time; of
+ * two such modes the faster one.
+ */
+enum pst_engine_io_mode
+pst_drive_choose_mode(const struct pst_drive_looks looks[PST_ENGINE_NR_MODES]);
 
 #endif
