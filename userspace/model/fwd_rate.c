@@ -104,6 +104,9 @@ static bool same_kind(const struct pst_model *m, uint32_t a, uint32_t b)
 	       hp->layer[a].ffn == hp->layer[b].ffn &&
 	       hp->layer[a].n_head == hp->layer[b].n_head &&
 	       hp->layer[a].window == hp->layer[b].window &&
+	       hp->layer[a].by_token == hp->layer[b].by_token &&
+	       m->layers[a].gate.type == m->layers[b].gate.type &&
+	       m->layers[a].down.type == m->layers[b].down.type &&
 	       m->layers[a].nr_mats == m->layers[b].nr_mats &&
 	       layer_macs(m, a) == layer_macs(m, b);
 }
