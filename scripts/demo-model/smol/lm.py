@@ -6,7 +6,6 @@ Everything is stacked over the 30 layers and scanned.  Products of weights are
 bfloat16 with float32 sums, which a CPU is fast at; all else is float32.
 """
 import os
-import subprocess
 
 os.environ.setdefault('XLA_FLAGS', '--xla_cpu_multi_thread_eigen=false '
                       'intra_op_parallelism_threads=1')
@@ -112,22 +111,3 @@ def split(params):
     top = {'embd', 'out_norm'}
     return ({k: v for k, v in params.items() if k not in top},
             params['embd'], params['out_norm'])
-
-
-def penstock(*args, stdin=None):
-    program = os.environ.get('PENSTOCK') or 'penstock'
-    return subprocess.run([program, *args], input=stdin, check=True,
-                          capture_output=True).stdout
-
-
-def tokenize(model, text):
-    import json
-    out = penstock('tokenize', model, '--no-bos', stdin=text.encode())
-    return np.array(json.loads(out), np.int32)
-
-
-def detokenize(model, ids):
-    import json
-    return penstock('tokenize', '--decode', model,
-                    stdin=json.dumps([int(i) for i in ids]).encode()).decode(
-                        errors='replace')

@@ -5,20 +5,19 @@ distill.py: forward passes, divergence of the two, what is learned.
 Products of weights are bfloat16 with float32 sums; the residual stream, norms,
 rotations and routers are float32.
 """
+import functools
 import math
 
 import numpy as np
 import torch
 import torch.nn.functional as F
 
-from shape import (BASE, EPS, EXPERTS, HD, HEADS, KV, L, N, SHARED, USED,
-                   WIDTH, neox_rows, weights)
+from shape import (BASE, EPS, EXPERTS, HD, HEADS, KV, L, N, SHARED, SLOTS,
+                   USED, WIDTH, neox_rows, weights)
 
 BF16 = torch.bfloat16
-# Ranks of what is added to the matrices.
-RANKS = {'gate': 64, 'up': 64, 'down': 64, 'qkv': 24, 'o': 24}
-# How soft the choice is to the gradient: logits around the line.
-SOFTNESS = 0.5
+# What is added to the matrices: all of these, of low rank.
+ADDED = 'gate', 'up', 'down', 'qkv', 'o'
 ROWS = 256
 # Words that the distributions are compared on, and how many are always the same.
 WORDS, FREQUENT = 16384, 12288
@@ -62,17 +61,20 @@ class Added(torch.autograd.Function):
     def backward(ctx, up):
         x, w, a, b = ctx.saved_tensors
         x, rows = x.reshape(-1, x.shape[-1]), up.reshape(-1, up.shape[-1])
-        inner = F.linear(x, a.to(BF16))
-        outer = rows @ b.to(BF16)
-        return (up @ w, None, (outer.t() @ x).float(),
-                (rows.t() @ inner).float())
+        inner, outer = F.linear(x, a.to(BF16)), None
+        if ctx.needs_input_grad[2]:
+            outer = ((rows @ b.to(BF16)).t() @ x).float()
+        return up @ w, None, outer, (rows.t() @ inner).float()
 
 
 def product(x, p, name):
     """Of a matrix of the cut model if something is added to it."""
-    if name + '_a' not in p:
-        return F.linear(x, p[name])
-    return Added.apply(x, p[name], p[name + '_a'], p[name + '_b'])
+    if name + '_a' in p:
+        return Added.apply(x, p[name], p[name + '_a'], p[name + '_b'])
+    y = F.linear(x, p[name])
+    if 'seen' in p:
+        p['seen'](name, x, y)
+    return y
 
 
 def norm(x, w):
@@ -125,23 +127,21 @@ def attention(p, x, cs):
 
 
 @fused
-def hidden(gate, up, taken):
+def hidden(gate, up, taken, factors):
     """Rows for `down`; `taken` is the weight of each WIDTH neurons, or none."""
     h = F.silu(gate.float()) * up.float()
     if taken is not None:
         h = (h.view(*taken.shape, WIDTH) * taken[..., None]).view(h.shape)
+        h = h * factors
     return h.to(BF16)
 
 
 def choice(logits):
-    """Weights of all experts, zero but for those that are taken.  The gradient
-    also sees how near the line an expert is, on both sides of it."""
+    """Weights of all experts, zero but for those that are taken.  The choice has
+    no gradient: routers are fitted to the experts' energy, see routers.py."""
     known = logits.detach()
     near = torch.topk(known, USED + 1, -1).values[..., -2:]
-    line = near.mean(-1, keepdim=True)
-    taken = (known > line).float()
-    soft = torch.sigmoid((logits - line) / SOFTNESS)
-    return torch.sigmoid(logits) * (taken + soft - soft.detach())
+    return torch.sigmoid(logits) * (known > near.mean(-1, keepdim=True))
 
 
 def feed_forward(p, x):
@@ -150,7 +150,11 @@ def feed_forward(p, x):
     taken = None
     if 'router' in p:
         taken = F.pad(choice(xn @ p['router']), (SHARED // WIDTH, 0), value=1.0)
-    h = hidden(product(rows, p, 'gate'), product(rows, p, 'up'), taken)
+    gate, up = product(rows, p, 'gate'), product(rows, p, 'up')
+    if 'streams' in p:
+        p['streams'](xn, F.silu(gate.float()) * up.float() * p['neurons'],
+                     p['down'])
+    h = hidden(gate, up, taken, p.get('neurons'))
     return product(h, p, 'down').float()
 
 
@@ -203,45 +207,59 @@ class Student:
     """The cut model: base weights in the experts' order, and what is learned,
     each kind stacked over the layers."""
 
-    def __init__(self, dense, cut):
+    def __init__(self, dense, cut, was=None):
+        """`was`: what was learned before; additions become part of the base."""
         self.out_norm, self.embd = dense['out_norm'], dense['embd'].to(BF16)
         self.teacher = [{k: v.to(BF16) if v.ndim == 2 else v
                          for k, v in p.items()} for p in dense['layers']]
-        self.base = []
-        for p, order, scale in zip(dense['layers'], cut['order'], cut['scale']):
+        self.base, was = [], was or {}
+        for i, (p, order, scale) in enumerate(zip(
+                dense['layers'], cut['order'], cut['scale'])):
             order = torch.tensor(order.astype(np.int64))
             factor = torch.tensor(np.repeat(
                 scale, [SHARED] + [WIDTH] * EXPERTS))
-            self.base.append({**p, 'gate': p['gate'][order],
-                              'up': p['up'][order],
-                              'down': p['down'][:, order] * factor})
-        router = torch.tensor(cut['router'].astype(np.float32))
-        # Learned in units of its own size.
-        self.router_unit = router.square().mean((1, 2), keepdim=True).sqrt()
-        self.learned = {'router': router / self.router_unit,
-                        'attn_norm': torch.ones(L, N),
+            p = {**p, 'gate': p['gate'][order], 'up': p['up'][order],
+                 'down': p['down'][:, order] * factor}
+            for k in ADDED:
+                if k + '_a' in was:
+                    p[k] = p[k] + torch.tensor(was[k + '_b'][i]) @ torch.tensor(
+                        was[k + '_a'][i])
+            self.base.append(p)
+        self.router = torch.tensor(was.get('router', cut['router']).astype(
+            np.float32))
+        # What is learned of routers is behind this matrix.
+        self.router_in = None
+        self.learned = {'attn_norm': torch.ones(L, N),
                         'ffn_norm': torch.ones(L, N),
+                        'neurons': torch.ones(L, SLOTS),
                         'out_norm': torch.ones(N)}
-        for k, r in RANKS.items():
-            n_out, n_in = self.base[0][k].shape
-            self.learned[k + '_a'] = torch.randn(L, r, n_in) / math.sqrt(n_in)
-            self.learned[k + '_b'] = torch.zeros(L, n_out, r)
-        for w in self.learned.values():
-            w.requires_grad_()
+        for k, w in self.learned.items():
+            if k in was:
+                w.copy_(torch.tensor(was[k]))
         # Of what is wanted in text of people, so much is the word they wrote.
         self.hard, self.known = 0.0, {}
         self.frequent = torch.zeros(len(self.embd), dtype=torch.bool)
+        # Called with layer, matrix, rows before and behind it, while there are no
+        # additions.
+        self.seen = None
+        # With layer, the router's input, all experts' hidden rows, `down`.
+        self.streams = None
 
-    def resume(self, was):
-        with torch.no_grad():
-            for k, w in self.learned.items():
-                w.copy_(torch.tensor(was[k]))
-            self.learned['router'] /= self.router_unit
+    def add(self, inner, router_in):
+        """Additions, zero for now; `inner` has the inner factors, {kind:
+        [layer][rank][in]}, `router_in` the routers', [layer][in][in]."""
+        for k in ADDED:
+            self.learned[k + '_a'] = inner[k]
+            self.learned[k + '_b'] = torch.zeros(
+                L, self.base[0][k].shape[0], inner[k].shape[1])
+        self.router_in = router_in
+        self.learned['router_b'] = torch.zeros_like(self.router)
 
     def result(self):
-        """What was learned, the routers in their own size."""
+        """What was learned, the routers as they are."""
         out = {k: w.detach() for k, w in self.learned.items()}
-        return {**out, 'router': out['router'] * self.router_unit}
+        more = out.pop('router_b')
+        return {**out, 'router': self.router + self.router_in @ more}
 
     def layers(self):
         of_layer = {k: w.unbind() for k, w in self.learned.items()
@@ -249,9 +267,16 @@ class Student:
         for i, p in enumerate(self.base):
             w = {k: ws[i] for k, ws in of_layer.items()}
             out = {k: p[k] * w[k] for k in ('attn_norm', 'ffn_norm')}
-            out['router'] = w['router'] * self.router_unit[i]
-            for k in RANKS:
-                if p[k].requires_grad:
+            if self.streams:
+                out['streams'] = functools.partial(self.streams, i)
+            if self.seen:
+                out['seen'] = functools.partial(self.seen, i)
+            out['router'] = self.router[i]
+            if 'router_b' in w:
+                out['router'] = out['router'] + self.router_in[i] @ w['router_b']
+            out['neurons'] = w['neurons']
+            for k in ADDED:
+                if k + '_a' not in w:
                     out[k] = p[k].to(BF16)
                     continue
                 a, b = w[k + '_a'], w[k + '_b']

@@ -16,9 +16,9 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
-import lm
 import net
 import shape
+import tokens
 from shape import HD, HEADS, KV
 
 LENGTH = 320
@@ -98,7 +98,7 @@ class Writer:
 
     @torch.no_grad()
     def step(self, ids):
-        """Logits of what comes behind one more id of each text."""
+        """The last layer's rows, normed, behind one more id of each text."""
         x = F.embedding(ids, self.embd).float()
         for i, p in enumerate(self.layers):
             y = F.linear(net.norm(x, p['attn_norm']).to(net.BF16), p['qkv'])
@@ -108,8 +108,7 @@ class Writer:
                 F.linear(xn, p['up']).float()
             x = x + F.linear(h.to(net.BF16), p['down']).float()
         self.pos += 1
-        return (net.norm(x, self.out_norm).to(net.BF16) @
-                self.embd.t()).float()
+        return net.norm(x, self.out_norm).to(net.BF16)
 
 
 def draw(logits, temperature):
@@ -126,6 +125,33 @@ def draw(logits, temperature):
         max=BLOCK - 1))[:, 0].numpy()
 
 
+def write(dense, path, count, seed, known, say=lambda pos: None):
+    """(ids, rows) of pieces, both [piece][LENGTH]; `dense` is the model at `path`,
+    `known` has no question of ours."""
+    torch.manual_seed(seed)
+    rng = np.random.default_rng(seed)
+    # One call of the tokenizer: prompts are cut apart at a marker.
+    ids = tokens.tokenize(path, '<|endoftext|><|endoftext|>'.join(
+        '<|im_end|>' + t for t in prompts(rng, count, known)))
+    cuts = np.flatnonzero((ids[:-1] == 0) & (ids[1:] == 0))
+    queue = [list(p[np.flatnonzero(p == shape.IM_END)[0] + 1:])
+             for p in np.split(ids, cuts)]
+    temperature = torch.tensor(rng.choice([0.6, 0.8, 1.0, 1.0], count),
+                               dtype=torch.float32)
+    writer = Writer(dense, count)
+    out = torch.zeros(count, LENGTH, dtype=torch.int64)
+    rows = torch.zeros(count, LENGTH, shape.N, dtype=net.BF16)
+    now = torch.tensor([q.pop(0) for q in queue])
+    for pos in range(LENGTH):
+        out[:, pos] = now
+        rows[:, pos] = writer.step(now)
+        drawn = draw((rows[:, pos] @ writer.embd.t()).float(), temperature)
+        now = torch.tensor([q.pop(0) if q else int(d)
+                            for q, d in zip(queue, drawn)])
+        say(pos)
+    return out, rows
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__.split('\n\n')[0])
     parser.add_argument('dense')
@@ -136,29 +162,18 @@ def main():
     args = parser.parse_args()
 
     torch.set_num_threads(1)
-    torch.manual_seed(args.seed)
-    rng = np.random.default_rng(args.seed)
-    known = open(args.not_in, encoding='utf-8').read() if args.not_in else ''
-    texts = list(prompts(rng, args.pieces, known))
-    # One call of the tokenizer: prompts are cut apart at a marker.
-    ids = lm.tokenize(args.dense, '<|endoftext|><|endoftext|>'.join(
-        '<|im_end|>' + t for t in texts))
-    cuts = np.flatnonzero((ids[:-1] == 0) & (ids[1:] == 0))
-    queue = [list(p[np.flatnonzero(p == shape.IM_END)[0] + 1:])
-             for p in np.split(ids, cuts)]
-    temperature = torch.tensor(rng.choice([0.6, 0.8, 1.0, 1.0], args.pieces),
-                               dtype=torch.float32)
-    writer, start = Writer(net.load(args.dense), args.pieces), time.time()
-    out = np.zeros((args.pieces, LENGTH), np.int32)
-    now = np.array([q.pop(0) for q in queue], np.int32)
-    for pos in range(LENGTH):
-        out[:, pos] = now
-        drawn = draw(writer.step(torch.tensor(now)), temperature)
-        now = np.array([q.pop(0) if q else d for q, d in zip(queue, drawn)],
-                       np.int32)
+    known, start = '', time.time()
+    if args.not_in:
+        with open(args.not_in, encoding='utf-8') as f:
+            known = f.read()
+
+    def say(pos):
         if pos % 40 == 0:
             print(f'{pos}: {time.time() - start:.0f} s', flush=True)
-    np.savez_compressed(args.out, ids=out)
+
+    ids, _ = write(net.load(args.dense), args.dense, args.pieces, args.seed,
+                   known, say)
+    np.savez_compressed(args.out, ids=ids.numpy().astype(np.int32))
 
 
 if __name__ == '__main__':

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: MIT
 """What distill.py has learned, packed for scripts/make-demo-model: what is added
-to the matrices as int8 with a scale for each rank, routers as float16.
+to the matrices in fewer ranks, as int8 with a scale for each, routers as float16.
 
-	pack.py DENSE.gguf LEARNED.npz OUT.npz
+	pack.py DENSE.gguf LEARNED.npz OUT.npz --aim AIM.npz
 """
 import argparse
 import os
@@ -23,15 +23,26 @@ def int8(w, axis):
     return np.rint(w / scale).astype(np.int8), scale.astype(np.float32)
 
 
-def even(a, b):
-    """The same product with ranks by falling size and a's rows as long as b's
-    columns, so that both lose as little by rounding."""
-    qa, ra = np.linalg.qr(a.transpose(0, 2, 1))
+def fewer(a, b, moments, most):
+    """The same product with at most so many ranks, by falling size of what they
+    give for rows with these second moments; a's rows are as long as b's columns,
+    so that both lose as little by rounding."""
+    e, v = np.linalg.eigh(moments)
+    e = e.clip(0) + 0.003 * e.clip(0).mean()
+    qa, ra = np.linalg.qr((a @ (v * e ** 0.5) @ v.T).T)
     qb, rb = np.linalg.qr(b)
-    u, s, vt = np.linalg.svd(rb @ ra.transpose(0, 2, 1))
-    s = np.sqrt(s)
-    return ((qa @ vt.transpose(0, 2, 1) * s[:, None]).transpose(0, 2, 1),
-            qb @ u * s[:, None])
+    u, s, vt = np.linalg.svd(rb @ ra.T)
+    u, s, vt = u[:, :most], s[:most], vt[:most]
+    a, b = vt @ qa.T @ (v * e ** -0.5) @ v.T * s[:, None], qb @ u
+    size = np.sqrt(np.linalg.norm(b, axis=0) / np.linalg.norm(a, axis=1))
+    return a * size[:, None], b / size
+
+
+def neurons(learned):
+    """Each neuron's factor of `down`: the expert's times its own."""
+    width, experts, _, shared, _ = learned['geometry']
+    return np.repeat(learned['scale'], [shared] + [width] * experts,
+                     1) * learned['neurons']
 
 
 def norms(dense, factors):
@@ -53,22 +64,32 @@ def main():
     parser.add_argument('dense')
     parser.add_argument('learned')
     parser.add_argument('out')
+    parser.add_argument('--aim', required=True,
+                        help='what aim.py wrote: the moments')
+    parser.add_argument('--ranks', type=int, nargs=2, default=(80, 40),
+                        metavar=('FEED_FORWARD', 'ATTENTION'))
     args = parser.parse_args()
 
-    learned = np.load(args.learned)
+    learned = dict(np.load(args.learned))
     out = {
         'name': np.array('SmolLM2 135M Instruct, cut into experts'),
         'geometry': learned['geometry'],
         'order': learned['order'].astype(np.int16),
-        'scale': learned['scale'].astype(np.float32),
+        'scale': neurons(learned).astype(np.float32),
         'router': learned['router'].astype(np.float16),
         **norms(gguf.Reader(args.dense), learned),
     }
+    aim, (feed, attention) = np.load(args.aim), args.ranks
     for k in ADDED:
-        for f, w, axis in zip('ab', even(learned[k + '_a'],
-                                         learned[k + '_b']), (2, 1)):
+        pairs = [fewer(*abm, attention if k in ('qkv', 'o') else feed)
+                 for abm in zip(learned[k + '_a'], learned[k + '_b'],
+                                aim[k + '_x'])]
+        for f, axis, w in zip('ab', (2, 1), map(np.stack, zip(*pairs))):
             name = f'{k}_{f}'
-            out[name], out[name + '_scale'] = int8(w, axis)
+            if name == 'down_a':
+                # Each neuron's factor is of what is added, too.
+                w = w * learned['neurons'][:, None]
+            out[name], out[name + '_scale'] = int8(w.astype(np.float32), axis)
     np.savez_compressed(args.out, **out)
     print(f'{args.out}: {os.path.getsize(args.out)} bytes')
 

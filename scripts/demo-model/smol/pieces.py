@@ -3,7 +3,7 @@
 measure on, which is learned from nowhere.
 
 	pieces.py DENSE.gguf OWN.npz BOOKS_DIR OUT.npz [--held-out DIR]
-		[--stories STORIES.jsonl] [--more OWN.npz...]
+		[--stories STORIES.jsonl] [--more OWN.npz...] [--choose-by OWN.npz]
 
 BOOKS_DIR holds NUMBER.txt as Project Gutenberg and the repositories of
 GITenberg have them; licences at head and tail are cut off, lines joined to
@@ -19,20 +19,24 @@ import sysconfig
 
 import numpy as np
 
-import lm
 import shape
+import tokens
 
 LENGTH = 320
 # The Adventures of Sherlock Holmes, The Problems of Philosophy, The Secret
 # Garden, American Adventures, The Time Machine; held out: The Little Colonel's
-# Hero.
+# Hero; to choose by: News from Nowhere.
 BOOKS, HELD_OUT_BOOK = ('1661', '5827', '113', '18304', '35'), '15122'
+TO_CHOOSE_BY, CHOOSING = '3261', 12
 CODE = ('argparse', 'heapq', 'textwrap', 'statistics', 'fractions', 'csv',
-        'json/decoder', 'calendar')
+        'json/decoder', 'calendar', 'inspect', 'ast', 'shutil', 'zipfile',
+        'tarfile', 'logging/__init__', 'unittest/mock', 'typing', 'threading',
+        'subprocess', 'difflib', 'random', 'datetime', 'email/message',
+        'http/client', 'configparser', 'optparse', 'pickle', 'turtle')
 # Pieces of a book and of a file of code: for the cut, and to train on.
-TO_CUT, TO_TRAIN = (60, 8), (180, 16)
+TO_CUT, TO_TRAIN = (60, 8), (1000, 60)
 HELD_OUT_OWN, HELD_OUT_BYTES = 24, 32000
-STORIES, STORY_SEED = 1600, 5
+STORIES, STORY_SEED = 9100, 5
 
 
 def book(path):
@@ -59,13 +63,20 @@ def stories(model, path):
         texts = [json.loads(line)['text'] for line in f]
     random.seed(STORY_SEED)
     random.shuffle(texts)
-    ids = lm.tokenize(model, '\n\n'.join(texts[:STORIES]))
+    ids = tokens.tokenize(model, '\n\n'.join(texts[:STORIES]))
     return pieces(ids, STORIES)
+
+
+def middle(path):
+    """Of a book: whole paragraphs."""
+    text = book(path)
+    text = text[len(text) // 2:][:HELD_OUT_BYTES]
+    return text[text.index('\n\n') + 2:text.rindex('\n\n') + 1]
 
 
 def chats(model, own, path):
     """The answers held out as text, for `penstock perplexity`."""
-    text = '\n'.join(lm.detokenize(model, ids) for ids in own)
+    text = '\n'.join(tokens.detokenize(model, ids) for ids in own)
     with open(path, 'w', encoding='utf-8') as f:
         f.write(text)
 
@@ -80,6 +91,8 @@ def main():
     parser.add_argument('--stories', metavar='STORIES')
     parser.add_argument('--more', metavar='OWN', nargs='*', default=[],
                         help='more text of the model; none is held out')
+    parser.add_argument('--choose-by', metavar='OWN',
+                        help='own text that the training is watched with')
     args = parser.parse_args()
 
     own = np.load(args.own)['ids']
@@ -87,20 +100,22 @@ def main():
     parts = {'own': np.concatenate(
         [own[:-HELD_OUT_OWN], *(np.load(path)['ids'] for path in args.more)])}
     parts['book'] = np.concatenate([
-        pieces(lm.tokenize(args.dense, book(os.path.join(
+        pieces(tokens.tokenize(args.dense, book(os.path.join(
             args.books, b + '.txt'))), of_book) for b in BOOKS])
     lib = sysconfig.get_path('stdlib')
     code = []
     for name in CODE:
         with open(os.path.join(lib, name + '.py'), encoding='utf-8') as f:
-            code.append(pieces(lm.tokenize(args.dense, f.read()), of_code))
+            code.append(pieces(tokens.tokenize(args.dense, f.read()), of_code))
     parts['code'] = np.concatenate(code)
     if args.stories:
         parts['stories'] = stories(args.dense, args.stories)
-    held = book(os.path.join(args.books, HELD_OUT_BOOK + '.txt'))
-    held = held[len(held) // 2:][:HELD_OUT_BYTES]
-    held = held[held.index('\n\n') + 2:held.rindex('\n\n') + 1]
-    parts['held_out_book'] = pieces(lm.tokenize(args.dense, held), 24)
+    if args.choose_by:
+        parts['held own'] = np.load(args.choose_by)['ids'][:CHOOSING]
+        parts['held book'] = pieces(tokens.tokenize(args.dense, middle(
+            os.path.join(args.books, TO_CHOOSE_BY + '.txt'))), CHOOSING)
+    held = middle(os.path.join(args.books, HELD_OUT_BOOK + '.txt'))
+    parts['held_out_book'] = pieces(tokens.tokenize(args.dense, held), 24)
     parts['held_out_own'] = own[-HELD_OUT_OWN:]
     if args.held_out:
         with open(os.path.join(args.held_out, 'prose.txt'), 'w',

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: MIT
 """Numbers of SmolLM2-135M-Instruct and of the cut models made from it.
 
-$FORM is the form of the cut: "twice", which is shipped, or "once".
+$FORM is the form of the cut: "once", which is shipped, or "twice".
 """
 import collections
 import os
@@ -21,7 +21,7 @@ EOT, IM_START, IM_END = 0, 1, 2
 # have is never counted twice.
 Form = collections.namedtuple('Form', 'width groups used shared sequences')
 FORMS = {'twice': Form(32, 2, 18, 640, 30), 'once': Form(16, 1, 19, 608, 36)}
-WIDTH, GROUPS, USED, SHARED, SEQUENCES = FORMS[os.environ.get('FORM', 'twice')]
+WIDTH, GROUPS, USED, SHARED, SEQUENCES = FORMS[os.environ.get('FORM', 'once')]
 OF_GROUP = (FF - SHARED) // WIDTH
 EXPERTS = GROUPS * OF_GROUP
 SLOTS = SHARED + EXPERTS * WIDTH
