@@ -2,13 +2,15 @@
 """Trains the cut model to say what the dense one says, end to end.
 
 	distill.py DENSE.gguf CORPUS.npz EXPERTS.npz OUT.npz --aim AIM.npz
-		[--resume LEARNED.npz] [--minutes M] [--workers N] [--pieces N] [--rate R] [--hard SHARE]
+		[--resume LEARNED.npz] [--minutes M] [--workers N] [--pieces N]
+		[--rate R] [--ranks FEED_FORWARD ATTENTION] [--hard SHARE]
 
-Learned are the routers, the norms, a factor for each neuron, and additions of low
-rank to the matrices of attention and experts.  The loss is the Kullback-Leibler
-divergence of the next token's distribution from the dense model's at every position.
-The additions start in the directions in which the gradient of the whole matrices
-is largest (aim.py); those of LEARNED.npz become part of the matrices.
+Learned are norms, a factor for each neuron, and additions of low rank to the matrices
+of attention and experts; of these the outer factors: the inner ones are fixed to the
+directions in which the gradient of the whole matrices is largest, for whitened input
+(aim.py).  The loss is the Kullback-Leibler divergence of the next token's distribution
+from the dense model's at every position.  The additions of LEARNED.npz become part of
+the matrices.  Routers stay as they are (routers.py).
 
 A step learns from many pieces: its gradient is nearly all noise else.  Each worker
 takes four of them at a time until all are done; one more process writes text of the
@@ -31,7 +33,7 @@ import torch  # noqa: E402
 
 import net  # noqa: E402
 import own_text  # noqa: E402
-from shape import EXPERTS, GROUPS, N, SHARED, USED, WIDTH  # noqa: E402
+from shape import EXPERTS, GROUPS, SHARED, USED, WIDTH  # noqa: E402
 from store import Store  # noqa: E402
 
 # What four pieces are from, in turn.
@@ -76,7 +78,7 @@ def white(moments):
 
 def directions(aim, feed, attention):
     """For Student.add(): inner factors that see white rows, in the directions
-    in which the gradient is largest, and the routers'."""
+    in which the gradient is largest."""
     inner = {}
     for kind in net.ADDED:
         rank = attention if kind in ('qkv', 'o') else feed
@@ -89,7 +91,7 @@ def directions(aim, feed, attention):
             v = torch.svd_lowrank(g, q=rank + 16, niter=4)[2][:, :rank]
             inner[kind].append(v.t() @ w * float(of_y))
         inner[kind] = torch.stack(inner[kind])
-    return inner, torch.stack([white(m) for m in aim['gate_x']]) / N ** 0.5
+    return inner
 
 
 class Shared:
@@ -320,9 +322,9 @@ def arguments():
     parser.add_argument('--ranks', type=int, nargs=2, default=(16, 8),
                         metavar=('FEED_FORWARD', 'ATTENTION'))
     parser.add_argument('--workers', type=int, default=1)
-    parser.add_argument('--pieces', type=int, default=32,
+    parser.add_argument('--pieces', type=int, default=16,
                         help='that a step learns from')
-    parser.add_argument('--rate', type=float, default=3e-4)
+    parser.add_argument('--rate', type=float, default=2e-5)
     parser.add_argument('--hard', type=float, default=0, metavar='SHARE',
                         help='in text that people wrote, so much of what is '
                         'wanted is the word that they wrote')
@@ -343,7 +345,7 @@ def main():
     dense = net.load(args.dense)
     model = net.Student(dense, cut, was if args.resume else None)
     feed, attention = args.ranks
-    model.add(*directions(dict(np.load(args.aim)), feed, attention))
+    model.add(directions(dict(np.load(args.aim)), feed, attention))
     model.hard = args.hard
     model.frequent[frequent_words(corpus)] = True
     store = Store(args.out + '.rows', corpus, ROOM)
@@ -352,7 +354,7 @@ def main():
         with np.load(path) as f:
             store.add(torch.tensor(f['ids'].astype(np.int64)),
                       torch.tensor(f['rows']).view(net.BF16))
-    frozen = {k for k in model.learned if k.endswith('_a') or k == 'router_b'}
+    frozen = {k for k in model.learned if k.endswith('_a')}
     shared = Shared(model, args.workers, args.pieces // UNIT)
     used = multiprocessing.Value('i', store.first)
 

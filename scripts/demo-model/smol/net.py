@@ -227,8 +227,6 @@ class Student:
             self.base.append(p)
         self.router = torch.tensor(was.get('router', cut['router']).astype(
             np.float32))
-        # What is learned of routers is behind this matrix.
-        self.router_in = None
         self.learned = {'attn_norm': torch.ones(L, N),
                         'ffn_norm': torch.ones(L, N),
                         'neurons': torch.ones(L, SLOTS),
@@ -245,21 +243,18 @@ class Student:
         # With layer, the router's input, all experts' hidden rows, `down`.
         self.streams = None
 
-    def add(self, inner, router_in):
+    def add(self, inner):
         """Additions, zero for now; `inner` has the inner factors, {kind:
-        [layer][rank][in]}, `router_in` the routers', [layer][in][in]."""
+        [layer][rank][in]}."""
         for k in ADDED:
             self.learned[k + '_a'] = inner[k]
             self.learned[k + '_b'] = torch.zeros(
                 L, self.base[0][k].shape[0], inner[k].shape[1])
-        self.router_in = router_in
-        self.learned['router_b'] = torch.zeros_like(self.router)
 
     def result(self):
-        """What was learned, the routers as they are."""
-        out = {k: w.detach() for k, w in self.learned.items()}
-        more = out.pop('router_b')
-        return {**out, 'router': self.router + self.router_in @ more}
+        """What was learned, and the routers as they were."""
+        return {**{k: w.detach() for k, w in self.learned.items()},
+                'router': self.router}
 
     def layers(self):
         of_layer = {k: w.unbind() for k, w in self.learned.items()
@@ -272,8 +267,6 @@ class Student:
             if self.seen:
                 out['seen'] = functools.partial(self.seen, i)
             out['router'] = self.router[i]
-            if 'router_b' in w:
-                out['router'] = out['router'] + self.router_in[i] @ w['router_b']
             out['neurons'] = w['neurons']
             for k in ADDED:
                 if k + '_a' not in w:
