@@ -52,8 +52,8 @@ def check_names(tap, model):
 
 def check_refusals(tap, model):
     if not os.path.exists(DEVICE):
-        for verb in ("run", "plan"):
-            p = e2e.run(verb, model, "--pool", "kmod", stdin=subprocess.DEVNULL)
+        for verb, *words in (("run", "hello"), ("plan",)):
+            p = e2e.run(verb, model, *words, "--pool", "kmod")
             err = p.stderr.decode()
             tap.check(p.returncode == 69, verb + ": no module, exit 69",
                       p.returncode)
