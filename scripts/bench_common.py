@@ -188,6 +188,10 @@ def median_of(runs, key):
     return statistics.median(values) if values else None
 
 
+def show(value, scale=1.0, text='{:.2f}'):
+    return '-' if value is None else text.format(value * scale)
+
+
 def machine_text():
     """One line on the processor, the kernel and the commit."""
     with open('/proc/cpuinfo', encoding='ascii', errors='replace') as f:

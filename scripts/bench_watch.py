@@ -185,6 +185,13 @@ def run_engine(engine, model, limit_bytes, timeout_s):
             group.remove()
 
 
+def disturbed(row):
+    """What a line on a run that was disturbed ends with."""
+    others = row['other_cpus']
+    return (f'  DISTURBED: others took {others:.2f} CPUs'
+            if others > OTHER_CPUS else '')
+
+
 def calm(rows):
     """The runs that nothing disturbed, if there are any."""
     rows = list(rows)

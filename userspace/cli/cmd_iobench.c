@@ -135,15 +135,10 @@ static void fill_lists(struct iobench *b)
 static uint64_t memory_room(void)
 {
 	struct pst_mem_limits m;
-	uint64_t room;
 
 	if (pst_mem_limits_read(&m))
 		return IOBENCH_MEMORY_MAX;
-	room = m.mem_available;
-	if (m.cgroup_limit != UINT64_MAX)
-		room = PST_MIN(room, m.cgroup_limit - PST_MIN(m.cgroup_used,
-							      m.cgroup_limit));
-	return PST_MIN(room / 2, IOBENCH_MEMORY_MAX);
+	return PST_MIN(pst_mem_room(&m) / 2, IOBENCH_MEMORY_MAX);
 }
 
 /*

@@ -12,17 +12,6 @@
 #include "doctor.h"
 #include "gguf.h"
 
-static bool begins_like_one(const char *path)
-{
-	FILE *f = fopen(path, "re");
-	char magic[4] = "";
-	bool ok = f && fread(magic, 1, sizeof(magic), f) == sizeof(magic);
-
-	if (f)
-		fclose(f);
-	return ok && !memcmp(magic, "GGUF", sizeof(magic));
-}
-
 static void say_model(struct doctor_finding *f, const struct pst_gguf *g)
 {
 	uint32_t nr = pst_gguf_nr_files(g);
@@ -47,7 +36,7 @@ void doctor_model(const char *path, struct doctor_finding *f)
 		doctor_say(f, DOCTOR_OK, "none given, the path is no file");
 		return;
 	}
-	if (!begins_like_one(path)) {
+	if (!pst_gguf_begins(path)) {
 		doctor_say(f, DOCTOR_WARN, "not a GGUF file");
 		return;
 	}

@@ -162,18 +162,6 @@ static int make_file(struct iobench_target *t, struct cli_opts *o)
 	return EXIT_OK;
 }
 
-static bool is_gguf(const char *path)
-{
-	char magic[4] = "";
-	int fd = open(path, O_RDONLY | O_CLOEXEC);
-	bool yes = fd >= 0 && pread(fd, magic, sizeof(magic), 0) == 4 &&
-		   !memcmp(magic, "GGUF", 4);
-
-	if (fd >= 0)
-		close(fd);
-	return yes;
-}
-
 static void add_expert(struct iobench_target *t, uint64_t bytes)
 {
 	uint32_t at = 0;
@@ -213,7 +201,7 @@ static void look_at_model(struct iobench_target *t)
 {
 	struct pst_gguf *g;
 
-	if (!is_gguf(t->path) || pst_gguf_open(t->path, &g, NULL))
+	if (!pst_gguf_begins(t->path) || pst_gguf_open(t->path, &g, NULL))
 		return;
 	find_experts(t, g);
 	pst_gguf_close(g);

@@ -14,6 +14,7 @@
 #include <unistd.h>
 
 #include "cli.h"
+#include "gguf.h"
 
 static int open_failed(const char *path, int err)
 {
@@ -99,19 +100,9 @@ static bool begin_beside(struct cli_out *out)
 /* "--out model.gguf" is a slip that would cost a download of many hours. */
 static bool is_model(const char *path)
 {
-	char magic[4] = "";
 	struct stat st;
-	FILE *f = NULL;
-	bool is;
 
-	/* To open a pipe would be to wait for its other end. */
-	if (!stat(path, &st) && S_ISREG(st.st_mode))
-		f = fopen(path, "re");
-	is = f && fread(magic, 1, sizeof(magic), f) == sizeof(magic) &&
-	     !memcmp(magic, "GGUF", sizeof(magic));
-	if (f)
-		fclose(f);
-	return is;
+	return !stat(path, &st) && S_ISREG(st.st_mode) && pst_gguf_begins(path);
 }
 
 /* What leads to where we write anyway goes there, behind what is there. */

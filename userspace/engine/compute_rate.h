@@ -30,8 +30,8 @@ struct pst_compute_shape {
 /* Weights that one measurement goes over, at least and at most. */
 #define PST_COMPUTE_RATE_BYTES	   (16 * PST_MIB)
 #define PST_COMPUTE_RATE_MAX_BYTES (PST_GIB)
-/* Over so many times the caches' size it is memory that is measured: what twice
- * as large a part of the weights would fit in makes them look half as fast again.
+/* Weights of so many times the caches' size: it is memory that is measured then.
+ * At twice their size products look half as fast again.
  */
 #define PST_COMPUTE_RATE_CACHES 8
 

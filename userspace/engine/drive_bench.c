@@ -108,26 +108,18 @@ static uint64_t cpu_now_ns(void)
 static int open_io(const struct pst_drive_bench *b, struct pst_io **out,
 		   struct pst_diag *diag)
 {
-	static const enum pst_io_direct direct[] = {
-		[PST_AUTO] = PST_IO_DIRECT_AUTO,
-		[PST_ON] = PST_IO_DIRECT_ON,
-		[PST_OFF] = PST_IO_DIRECT_OFF,
-	};
 	const struct pst_drive_bench_args *args = &b->args;
 	struct pst_io_args io = {
-		.kind = args->io == PST_ENGINE_IO_URING	  ? PST_IO_URING
-			: args->io == PST_ENGINE_IO_PREAD ? PST_IO_PREAD
-							  : PST_IO_AUTO,
-		.mode = pst_engine_ring_mode(args->io_mode),
 		.must_mode = args->io_mode > PST_ENGINE_MODE_IRQ,
-		.direct = direct[args->direct],
 		.queue_depth = args->depth_max,
 		.nr_threads = PST_MIN(args->depth_max, 64u),
 		.fault = args->fault,
 		.log = args->log,
 	};
-	int ret = pst_io_create(&io, out, diag);
+	int ret;
 
+	pst_engine_choose_io(args->io, args->io_mode, args->direct, &io);
+	ret = pst_io_create(&io, out, diag);
 	if (ret)
 		return ret;
 	ret = pst_io_add_file(*out, args->path, diag);

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: MIT
 /*
- * Modes of io_uring: their names, and which of them a drive is to be read with
- * after looks at each in turns.  Knows figures, not how they were measured.
+ * How a drive is to be read: what the engine's options mean to io, and which mode
+ * of io_uring it is after looks at each in turns.  Knows figures, not how they were
+ * measured.
  */
 #include <stdlib.h>
 #include <string.h>
@@ -15,19 +16,7 @@
 #define SAME_PCT     99
 #define LESS_CPU_PCT 80
 
-const char *pst_engine_mode_name(enum pst_engine_io_mode mode)
-{
-	static const char *const names[PST_ENGINE_NR_MODES] = {
-		[PST_ENGINE_MODE_AUTO] = "auto",
-		[PST_ENGINE_MODE_IRQ] = "irq",
-		[PST_ENGINE_MODE_SQPOLL] = "sqpoll",
-		[PST_ENGINE_MODE_IOPOLL] = "iopoll",
-	};
-
-	return names[mode];
-}
-
-enum pst_io_mode pst_engine_ring_mode(enum pst_engine_io_mode mode)
+static enum pst_io_mode ring_mode(enum pst_engine_io_mode mode)
 {
 	static const enum pst_io_mode of[PST_ENGINE_NR_MODES] = {
 		[PST_ENGINE_MODE_AUTO] = PST_IO_IRQ,
@@ -37,6 +26,28 @@ enum pst_io_mode pst_engine_ring_mode(enum pst_engine_io_mode mode)
 	};
 
 	return of[mode];
+}
+
+const char *pst_engine_mode_name(enum pst_engine_io_mode mode)
+{
+	return mode == PST_ENGINE_MODE_AUTO ? "auto"
+					    : pst_io_mode_name(ring_mode(mode));
+}
+
+void pst_engine_choose_io(enum pst_engine_io io, enum pst_engine_io_mode mode,
+			  enum pst_tristate direct, struct pst_io_args *out)
+{
+	static const enum pst_io_direct direct_of[] = {
+		[PST_AUTO] = PST_IO_DIRECT_AUTO,
+		[PST_ON] = PST_IO_DIRECT_ON,
+		[PST_OFF] = PST_IO_DIRECT_OFF,
+	};
+
+	out->kind = io == PST_ENGINE_IO_URING	? PST_IO_URING
+		    : io == PST_ENGINE_IO_PREAD ? PST_IO_PREAD
+						: PST_IO_AUTO;
+	out->mode = ring_mode(mode);
+	out->direct = direct_of[direct];
 }
 
 uint64_t pst_drive_figures_cpu(const struct pst_drive_figures *f)

@@ -163,24 +163,17 @@ static int start_pool(struct pst_engine *e, struct pst_diag *diag)
 
 static int open_io(struct pst_engine *e, struct pst_diag *diag)
 {
-	static const enum pst_io_direct direct[] = {
-		[PST_AUTO] = PST_IO_DIRECT_AUTO,
-		[PST_ON] = PST_IO_DIRECT_ON,
-		[PST_OFF] = PST_IO_DIRECT_OFF,
-	};
 	struct pst_io_args args = {
-		.kind = e->opts.io == PST_ENGINE_IO_URING   ? PST_IO_URING
-			: e->opts.io == PST_ENGINE_IO_PREAD ? PST_IO_PREAD
-							    : PST_IO_AUTO,
-		.mode = pst_engine_ring_mode(e->opts.io_mode),
-		.direct = direct[e->opts.direct],
 		.queue_depth = e->opts.queue_depth ? e->opts.queue_depth
 						   : PREFILL_DEPTH,
 		.fault = e->opts.fault,
 		.log = e->opts.log,
 	};
-	int rc = pst_io_create(&args, &e->io, diag);
+	int rc;
 
+	pst_engine_choose_io(e->opts.io, e->opts.io_mode, e->opts.direct,
+			     &args);
+	rc = pst_io_create(&args, &e->io, diag);
 	for (uint32_t i = 0; rc >= 0 && i < pst_gguf_nr_files(e->gguf); i++)
 		rc = pst_io_add_file(e->io, pst_gguf_file(e->gguf, i)->path,
 				     diag);

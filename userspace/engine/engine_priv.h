@@ -68,8 +68,9 @@ struct pst_engine {
 
 enum pst_mem_want pst_engine_huge_want(enum pst_engine_huge h);
 
-/** pst_engine_ring_mode() - the mode of io that an option or a profile means */
-enum pst_io_mode pst_engine_ring_mode(enum pst_engine_io_mode mode);
+/** pst_engine_choose_io() - what options mean to io: kind, mode and direct of @out */
+void pst_engine_choose_io(enum pst_engine_io io, enum pst_engine_io_mode mode,
+			  enum pst_tristate direct, struct pst_io_args *out);
 
 /** pst_engine_kv_type() - what was asked for, as the model knows it */
 enum pst_kv_type pst_engine_kv_type(const struct pst_engine *e);

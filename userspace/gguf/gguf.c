@@ -295,6 +295,20 @@ void pst_gguf_drop_pages(const struct pst_gguf *g)
 			(size_t)g->files[i].size_bytes, MADV_DONTNEED);
 }
 
+bool pst_gguf_begins(const char *path)
+{
+	char magic[4] = "";
+	/* To open a pipe would be to wait for its other end. */
+	int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
+	bool yes = fd >= 0 &&
+		   pread(fd, magic, sizeof(magic), 0) == sizeof(magic) &&
+		   !memcmp(magic, PST_GGUF_MAGIC, sizeof(magic));
+
+	if (fd >= 0)
+		close(fd);
+	return yes;
+}
+
 uint32_t pst_gguf_version(const struct pst_gguf *g)
 {
 	return g->version;

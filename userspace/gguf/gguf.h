@@ -158,6 +158,9 @@ void pst_gguf_close(struct pst_gguf *g);
  */
 void pst_gguf_drop_pages(const struct pst_gguf *g);
 
+/** pst_gguf_begins() - has this file the first bytes of a GGUF?  Never waits. */
+bool pst_gguf_begins(const char *path);
+
 uint32_t pst_gguf_version(const struct pst_gguf *g);
 uint32_t pst_gguf_nr_files(const struct pst_gguf *g);
 

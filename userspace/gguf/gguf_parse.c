@@ -361,7 +361,7 @@ static int parse_head(struct cursor *c, struct pst_gguf *g, uint64_t *nr_t,
 
 	if (rc)
 		return rc;
-	if (memcmp(magic, "GGUF", 4))
+	if (memcmp(magic, PST_GGUF_MAGIC, 4))
 		return BAD(c, 0, "not a GGUF file (magic %02x %02x %02x %02x)",
 			   magic[0], magic[1], magic[2], magic[3]);
 	rc = take_u32(c, &version, "the version");

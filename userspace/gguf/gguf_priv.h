@@ -7,6 +7,7 @@
 
 #include "gguf.h"
 
+#define PST_GGUF_MAGIC	       "GGUF"
 #define PST_GGUF_DEFAULT_ALIGN 32
 #define PST_GGUF_MAX_FILES     65535
 

@@ -52,22 +52,22 @@ static void fill_stream(struct pst_fwd *f, uint32_t n)
 static double mixer_s(struct pst_fwd *f, const struct pst_fwd_pass *pass,
 		      uint32_t layer, uint32_t depth)
 {
-	uint64_t start_ns = 0;
+	uint64_t ns = 0;
 
 	/* The first time warms the caches. */
 	for (int i = 0; i < 2; i++) {
 		fill_stream(f, pass->n);
 		pass->kv->n_used = depth;
 		pst_kv_begin(pass->kv, pass->n, 0);
-		start_ns = pst_now_ns();
+		ns = pst_now_ns();
 		pst_half_enter(f, layer, PST_HALF_MIXER, pass->n);
 		f->m->hp.layer[layer].mixer->run(f, pass, layer);
 		pst_half_leave(f, layer, PST_HALF_MIXER, pass->n);
-		start_ns = pst_now_ns() - start_ns;
+		ns = pst_now_ns() - ns;
 		pst_kv_truncate(pass->kv, 0);
 		pass->kv->n_used = 0;
 	}
-	return (double)start_ns * 1e-9;
+	return (double)ns * 1e-9;
 }
 
 /* Per token: what all take, and its experts when each is taken by @rows. */

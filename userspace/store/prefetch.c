@@ -8,8 +8,7 @@
  * next guess.  How long it is not looked at is learned for each layer, and so is
  * the drive's rate: their product is the layer's budget, what may be on its way
  * when nothing is wanted.  A guess that is wrong then costs a slot and little
- * time.  Where guesses come from is
- * not known here.
+ * time.  Where guesses come from is not known here.
  */
 #include <assert.h>
 #include <errno.h>
