@@ -233,6 +233,11 @@ static void uring_destroy(struct pst_io_backend *be)
 {
 	struct uring *u = to_uring(be);
 
+	/* The kernel takes a ring apart after we have gone, and what it still had
+	 * pinned would be missing from the memory of who comes next.
+	 */
+	if (u->has_fixed_buffers)
+		io_uring_unregister_buffers(&u->ring);
 	io_uring_queue_exit(&u->ring);
 	free(u);
 }
