@@ -24,7 +24,9 @@ static int setup(void **state)
 	static struct bed b;
 
 	pst_kernels_init(&b.k, pst_cpu_detect());
-	b.args = (struct pst_compute_args){ .k = &b.k, .columns = 1 };
+	b.args = (struct pst_compute_args){ .k = &b.k,
+					    .columns = 1,
+					    .head = 72 };
 	*state = &b;
 	if (pst_pool_create(2, false, &b.pool))
 		return -1;
@@ -44,23 +46,27 @@ static void every_shape_with_a_kernel_gets_a_time(void **state)
 {
 	struct bed *b = *state;
 	struct pst_compute_shape shapes[] = {
-		{ .type = PST_K_Q4_K, .n_in = 512, .n_out = 1 },
-		{ .type = PST_K_F32, .n_in = 96, .n_out = 17 },
-		{ .type = PST_K_Q8_0, .n_in = 4096, .n_out = 3000 },
-		{ .type = PST_KTYPE_COUNT, .n_in = 512, .n_out = 16 },
+		{ .type = PST_K_Q4_K, .n_in = 512, .n_out = 1, .nr = 1 },
+		{ .type = PST_K_F32, .n_in = 96, .n_out = 17, .nr = 1 },
+		{ .type = PST_K_Q8_0, .n_in = 4096, .n_out = 300, .nr = 10 },
+		{ .type = PST_KTYPE_COUNT, .n_in = 512, .n_out = 16, .nr = 1 },
 		/* Blocks are of 256 weights. */
-		{ .type = PST_K_Q4_K, .n_in = 320, .n_out = 16 },
-		{ .type = PST_K_F32, .n_in = 64, .n_out = 0 },
+		{ .type = PST_K_Q4_K, .n_in = 320, .n_out = 16, .nr = 1 },
+		{ .type = PST_K_F32, .n_in = 64, .n_out = 0, .nr = 1 },
+		{ .type = PST_K_F32, .n_in = 64, .n_out = 16, .nr = 0 },
+		/* Larger than what is measured with, a row of each. */
+		{ .type = PST_K_F32, .n_in = 4096, .n_out = 16, .nr = 4096 },
 	};
 
 	assert_int_equal(
-		pst_compute_rate_measure(&b->args, shapes, 6, &b->rate), 0);
+		pst_compute_rate_measure(&b->args, shapes, 8, &b->rate), 0);
 	for (int i = 0; i < 3; i++)
 		assert_true(shapes[i].s > 0.0);
-	for (int i = 3; i < 6; i++)
+	for (int i = 3; i < 8; i++)
 		assert_true(shapes[i].s == 0.0);
 	assert_true(b->rate.mem_bps > 0.0);
 	assert_true(b->rate.job_s > 0.0 && b->rate.wake_s > 0.0);
+	assert_true(b->rate.attend_s > 0.0);
 }
 
 /* 160 MiB as one job where 16 are measured. */
@@ -68,8 +74,8 @@ static void a_matrix_larger_than_the_memory_is_reckoned_up(void **state)
 {
 	struct bed *b = *state;
 	struct pst_compute_shape shapes[] = {
-		{ .type = PST_K_F32, .n_in = 4096, .n_out = 512 },
-		{ .type = PST_K_F32, .n_in = 4096, .n_out = 10240 },
+		{ .type = PST_K_F32, .n_in = 4096, .n_out = 512, .nr = 1 },
+		{ .type = PST_K_F32, .n_in = 4096, .n_out = 10240, .nr = 1 },
 	};
 
 	assert_int_equal(

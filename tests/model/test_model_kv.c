@@ -262,6 +262,9 @@ static void rows_of_runs_stay_while_the_window_moves(void **state)
 			 2 * (7 * 4 + 3 * 6));
 	assert_int_equal(pst_kv_read_bytes(&hp, PST_KV_F16, 0, N_CTX),
 			 2 * (7 * 4 + 6 * 6));
+	/* A query head looks at one head of each, however many share that. */
+	hp.layer[0].n_head = 4;
+	assert_int_equal(pst_kv_read_macs(&hp, 0, 19), 4 * (7 * 4 + 3 * 3));
 	pst_kv_fini(&kv);
 }
 

@@ -99,10 +99,10 @@ static uint32_t find_cases(const struct pst_plan *p,
 			.name = "every_expert_equally_likely",
 			.hit_rate = (double)p->nr_slots / p->nr_experts,
 		};
-	if (ps->routed && !all_resident(p))
+	if (ps->routed)
 		c[n++] = (struct drive_case){
 			.name = "recorded_routing",
-			.hit_rate = ps->routed_hit_rate,
+			.hit_rate = all_resident(p) ? 1.0 : ps->routed_hit_rate,
 			.nr_used = PST_MIN(ps->routed_used, p->nr_used),
 		};
 	c[n++] =

@@ -20,7 +20,11 @@
 #define REPEATS	   3
 #define JOBS	   2000
 #define WAKES	   16
-#define WAIT_NS	   1000000
+/* Queries of a KV head and positions that they look at. */
+#define QUERIES	  4
+#define POSITIONS 128
+#define ATTENDS	  200
+#define WAIT_NS	  1000000
 
 struct bench {
 	const struct pst_kernels *k;
@@ -31,14 +35,26 @@ struct bench {
 
 	/* The present job. */
 	uint32_t type;
-	struct pst_weight w; /* its rows; not where they are */
+	struct pst_weight w; /* a matrix; not where it is */
+	uint32_t nr;
 	struct deal deal;
 	const uint8_t *first;
+	uint64_t apart_bytes; /* from one matrix to the next */
 
 	struct pst_kact x; /* one row */
+	const float *before; /* [max_in] what is normed into it, and by what */
 	float *y; /* [columns][max_rows] */
 	float *scratch; /* [nr_workers][max_in + 64] */
-	void *block; /* what x, y and scratch lie in */
+	void *block; /* what x, before, y and scratch lie in */
+};
+
+/* Queries over the same positions, for each chunk its own. */
+struct attention {
+	const struct pst_kernels *k;
+	const float *keys; /* [POSITIONS][head], and values as many */
+	uint32_t head;
+	uint8_t *work; /* [nr_workers][work_bytes], 64-byte aligned */
+	size_t work_bytes;
 };
 
 struct reading {
@@ -102,47 +118,66 @@ static void mul_chunk(void *ctx, uint32_t chunk, uint32_t worker)
 			   worker * pst_kmul_scratch_floats(b->max_in),
 	};
 
-	if (!pst_deal_part(&b->deal, &piece, b->w.n_out, &part))
-		return;
-	m.w = b->first + part.row * b->w.row_bytes;
-	m.nr_rows = part.nr;
-	m.y = b->y + part.row;
-	ops->mul(&m);
+	for (uint32_t i = 0; i < b->nr; i++) {
+		if (!pst_deal_part(&b->deal, &piece, b->w.n_out, &part))
+			continue;
+		m.w = b->first + i * b->apart_bytes + part.row * b->w.row_bytes;
+		m.nr_rows = part.nr;
+		m.y = b->y + part.row;
+		ops->mul(&m);
+	}
 }
 
-/* Dealt like the products of a token. */
+/* Dealt like the products of a token, and like theirs its row is new: one thread
+ * has just made it, the others do not have it.
+ */
 static void run_job(struct bench *b, const uint8_t *first)
 {
+	b->k->rms_norm((float *)b->x.f32, b->before, b->before, b->w.n_in,
+		       1e-6f);
+	if (b->k->types[b->type].act == PST_KACT_Q8)
+		b->k->quantize((int8_t *)b->x.q8, (float *)b->x.d,
+			       (int32_t *)b->x.sum, b->x.f32, b->w.n_in);
 	b->first = first;
 	pst_deal_begin(&b->deal, PST_DEAL_ROWS, pst_pool_nr_workers(b->pool));
-	pst_deal_add(&b->deal, &b->w, 1);
+	for (uint32_t i = 0; i < b->nr; i++)
+		pst_deal_add(&b->deal, &b->w, 1);
 	pst_pool_run(b->pool, mul_chunk, b, pst_deal_end(&b->deal));
 }
 
-/* Job after job through all of the memory, so that no weight is in a cache. */
+/* Job after job through all of the memory, so that no weight is in a cache, and
+ * the matrices of each far from one another, as experts are.
+ */
 static double shape_s(struct bench *b, const struct pst_compute_shape *s)
 {
 	const struct pst_ktype_ops *ops = &b->k->types[s->type];
-	uint64_t start = 0, row_bytes, job_bytes;
+	uint64_t each_bytes = b->weights.size_bytes / s->nr;
+	uint64_t start = 0, row_bytes, step_bytes;
 	uint32_t jobs;
 
 	row_bytes = (uint64_t)s->n_in / ops->block_elems * ops->block_bytes;
+	if (each_bytes < row_bytes + 64)
+		return 0.0;
 	b->type = s->type;
+	b->nr = s->nr;
 	b->w = (struct pst_weight){
 		.n_in = s->n_in,
 		.n_out = (uint32_t)PST_MIN(s->n_out,
-					   b->weights.size_bytes / row_bytes),
+					   (each_bytes - 64) / row_bytes),
 		.row_bytes = row_bytes,
 	};
-	job_bytes = b->w.n_out * row_bytes;
-	jobs = (uint32_t)PST_MIN(b->weights.size_bytes / job_bytes, MAX_JOBS);
+	jobs = (uint32_t)PST_MIN(
+		each_bytes / pst_align_up(b->w.n_out * row_bytes, 64),
+		MAX_JOBS);
+	step_bytes = each_bytes / jobs / 64 * 64;
+	b->apart_bytes = step_bytes * jobs;
 	/* The first round only warms up; a mean, since a run is one, too. */
 	for (int i = 0; i <= REPEATS; i++) {
 		if (i == 1)
 			start = pst_now_ns();
 		for (uint32_t n = 0; n < jobs; n++)
 			run_job(b, (const uint8_t *)b->weights.addr +
-					   n * (b->weights.size_bytes / jobs));
+					   n * step_bytes);
 	}
 	return (double)(pst_now_ns() - start) * 1e-9 / REPEATS / jobs *
 	       s->n_out / b->w.n_out;
@@ -177,6 +212,64 @@ static double wake_s(struct pst_pool *pool)
 	return (double)sum * 1e-9 / WAKES;
 }
 
+static void attend_chunk(void *ctx, uint32_t chunk, uint32_t worker)
+{
+	const struct attention *at = ctx;
+	uint8_t *work = at->work + worker * at->work_bytes;
+	float *out =
+		(float *)(void *)(work + at->work_bytes) - QUERIES * at->head;
+	struct pst_kattn_query q[QUERIES];
+	struct pst_kattn a = {
+		.query = q,
+		.nr = QUERIES,
+		.k = at->keys,
+		.v = at->keys + (size_t)POSITIONS * at->head,
+		.k_stride_bytes = at->head * sizeof(float),
+		.v_stride_bytes = at->head * sizeof(float),
+		.hd_k = at->head,
+		.hd_v = at->head,
+		.scratch = work,
+	};
+
+	for (uint32_t i = 0; i < QUERIES; i++)
+		q[i] = (struct pst_kattn_query){
+			.q = at->keys,
+			.out = out + (size_t)i * at->head,
+			.scale = 1.0f,
+			.to = POSITIONS,
+		};
+	at->k->attn_f32(&a);
+}
+
+/* Seconds of a multiplication; what is looked at stays in the caches, for how fast
+ * memory is is known.
+ */
+static int attend_s(const struct bench *b, uint32_t head, double *out)
+{
+	uint32_t workers = pst_pool_nr_workers(b->pool);
+	struct attention at = {
+		.k = b->k,
+		.keys = b->weights.addr,
+		.head = (uint32_t)pst_align_up(head, 16),
+	};
+	uint64_t start;
+
+	at.work_bytes = pst_align_up(pst_kattn_scratch_bytes(at.head, at.head,
+							     QUERIES) +
+					     QUERIES * at.head * sizeof(float),
+				     64);
+	at.work = aligned_alloc(64, workers * at.work_bytes);
+	if (!at.work)
+		return -ENOMEM;
+	start = pst_now_ns();
+	for (int i = 0; i < ATTENDS; i++)
+		pst_pool_run(b->pool, attend_chunk, &at, workers);
+	*out = (double)(pst_now_ns() - start) * 1e-9 / ATTENDS / workers /
+	       ((double)QUERIES * POSITIONS * 2 * at.head);
+	free(at.work);
+	return 0;
+}
+
 /* One activation row and each worker's place, in one aligned block. */
 static int make_rows(struct bench *b)
 {
@@ -184,9 +277,9 @@ static int make_rows(struct bench *b)
 	size_t n = b->max_in, blocks = n / PST_K_QBLOCK;
 	size_t scratch = pst_kmul_scratch_floats(b->max_in);
 	size_t y = (size_t)b->columns * b->max_rows;
-	size_t floats = n + blocks + y + workers * scratch;
+	size_t floats = 2 * n + blocks + y + workers * scratch;
 	size_t bytes = floats * sizeof(float) + blocks * sizeof(int32_t) + n;
-	float *f32;
+	float *f32, *before;
 	int8_t *q8;
 
 	b->block = aligned_alloc(64, pst_align_up(bytes, 64));
@@ -194,7 +287,9 @@ static int make_rows(struct bench *b)
 		return -ENOMEM;
 	memset(b->block, 0, bytes);
 	f32 = b->block;
-	b->scratch = f32 + n;
+	before = f32 + n;
+	b->before = before;
+	b->scratch = before + n;
 	b->y = b->scratch + workers * scratch;
 	q8 = (int8_t *)(b->y + y);
 	b->x = (struct pst_kact){
@@ -205,16 +300,14 @@ static int make_rows(struct bench *b)
 		.stride = n,
 	};
 	for (size_t i = 0; i < n; i++)
-		f32[i] = (float)((int)(i % 7) - 3);
-	b->k->quantize(q8, (float *)b->x.d, (int32_t *)b->x.sum, f32,
-		       (uint32_t)n);
+		before[i] = (float)((int)(i % 7) - 3);
 	return 0;
 }
 
 static bool has_kernel(const struct bench *b, const struct pst_compute_shape *s)
 {
 	return s->type < PST_KTYPE_COUNT && b->k->types[s->type].mul &&
-	       s->n_in && s->n_out &&
+	       s->n_in && s->n_out && s->nr &&
 	       s->n_in % b->k->types[s->type].block_elems == 0;
 }
 
@@ -252,7 +345,9 @@ int pst_compute_rate_measure(const struct pst_compute_args *args,
 		pst_mem_read_bps(b.pool, b.weights.addr, b.weights.size_bytes);
 	r.job_s = job_s(b.pool);
 	r.wake_s = wake_s(b.pool);
-	*out = r;
+	rc = args->head ? attend_s(&b, args->head, &r.attend_s) : 0;
+	if (!rc)
+		*out = r;
 	pst_mem_unmap(&b.weights);
 out:
 	free(b.block);

@@ -15,13 +15,16 @@
 /**
  * struct pst_compute_shape - a product as a token makes it
  * @type: of the weights
- * @n_in: length of a row; @n_out: rows that are one job
- * @s: out: seconds, 0 for a type without a kernel
+ * @n_in: length of a row; @n_out: rows of a matrix
+ * @nr: such matrices that are one job
+ * @s: out: seconds of the job, 0 for a type without a kernel and for rows of which
+ *	@nr are more than what is measured with
  */
 struct pst_compute_shape {
 	uint32_t type;
 	uint32_t n_in;
 	uint32_t n_out;
+	uint32_t nr;
 	double s;
 };
 
@@ -41,12 +44,14 @@ struct pst_compute_shape {
  * @pool: threads
  * @columns: roundings of an activation, each a column of the product; at most
  *	PST_COMPUTE_COLUMNS
+ * @head: numbers of a head of attention, 0 for a model without
  * @weights_bytes: memory to take for weights; rounded to the limits above
  */
 struct pst_compute_args {
 	const struct pst_kernels *k;
 	struct pst_pool *pool;
 	uint32_t columns;
+	uint32_t head;
 	uint64_t weights_bytes;
 };
 
@@ -55,11 +60,14 @@ struct pst_compute_args {
  * @mem_bps: bytes per second that all threads together read
  * @job_s: handing a job to all threads and back
  * @wake_s: the same after a wait in which the threads fell asleep
+ * @attend_s: a multiplication of a query with what is remembered, by all threads
+ *	together, as long as the caches hold that
  */
 struct pst_compute_rate {
 	double mem_bps;
 	double job_s;
 	double wake_s;
+	double attend_s;
 };
 
 /**

@@ -33,37 +33,41 @@ static uint64_t weight_bytes(const struct pst_weight *w)
 	return (uint64_t)w->n_out * w->row_bytes;
 }
 
-/* A matrix among those to be measured; the same shape only once. */
-static void want(struct pst_speed *s, const struct pst_weight *w, uint32_t nr)
+/* The measured job of @nr such matrices, @nr_shapes if there is none. */
+static uint32_t find_shape(const struct pst_speed *s,
+			   const struct pst_weight *w, uint32_t nr)
 {
-	struct pst_compute_shape *sh = s->shapes;
+	const struct pst_compute_shape *sh = s->shapes;
 	uint32_t i = 0;
 
-	if (!w->n_out || !nr)
-		return;
 	while (i < s->nr_shapes &&
 	       (sh[i].type != w->type || sh[i].n_in != w->n_in ||
-		sh[i].n_out != w->n_out * nr))
+		sh[i].n_out != w->n_out || sh[i].nr != nr))
 		i++;
-	if (i < s->nr_shapes || i == MAX_SHAPES)
+	return i;
+}
+
+/* Among those to be measured; the same only once. */
+static void want(struct pst_speed *s, const struct pst_weight *w, uint32_t nr)
+{
+	if (!w->n_out || !nr || s->nr_shapes == MAX_SHAPES ||
+	    find_shape(s, w, nr) < s->nr_shapes)
 		return;
-	sh[s->nr_shapes++] = (struct pst_compute_shape){
-		.type = w->type, .n_in = w->n_in, .n_out = w->n_out * nr
+	s->shapes[s->nr_shapes++] = (struct pst_compute_shape){
+		.type = w->type, .n_in = w->n_in, .n_out = w->n_out, .nr = nr
 	};
 }
 
-/* @nr such matrices as one job.  A model of more shapes than fit has some that
- * were not measured: the mean rate stands for them.
+/* @nr such matrices as one job.  Where that was not measured, because there are too
+ * many shapes or no memory for it, the mean rate stands for it.
  */
 static double weight_s(const struct pst_speed *s, const struct pst_weight *w,
 		       uint32_t nr)
 {
-	const struct pst_compute_shape *sh = s->shapes;
+	uint32_t i = find_shape(s, w, nr);
 
-	for (uint32_t i = 0; i < s->nr_shapes; i++)
-		if (sh[i].type == w->type && sh[i].n_in == w->n_in &&
-		    sh[i].n_out == w->n_out * nr)
-			return sh[i].s;
+	if (i < s->nr_shapes && s->shapes[i].s > 0.0)
+		return s->shapes[i].s;
 	return s->rate.mem_bps > 0.0
 		       ? (double)weight_bytes(w) * nr / s->rate.mem_bps
 		       : 0.0;
@@ -126,8 +130,10 @@ static int measure(struct pst_speed *s, uint64_t cache_bytes,
 	};
 	int rc;
 
-	for (uint32_t l = 0; l < m->hp.n_layers; l++)
+	for (uint32_t l = 0; l < m->hp.n_layers; l++) {
 		want_layer(s, &m->layers[l]);
+		args.head = PST_MAX(args.head, m->hp.layer[l].hd_v);
+	}
 	want(s, &m->output, 1);
 	rc = pst_compute_rate_measure(&args, s->shapes, s->nr_shapes, &s->rate);
 	if (rc)
@@ -183,14 +189,19 @@ void pst_speed_destroy(struct pst_speed *s)
 	free(s);
 }
 
-/* Keys and values of the tokens before, read once for each layer. */
+/* Keys and values of the tokens before, read once for each layer, and every head's
+ * products with them: the longer of the two.
+ */
 static double context_s(const struct pst_speed *s, uint32_t layer,
 			uint32_t depth)
 {
-	double bytes = (double)pst_kv_read_bytes(
-		&s->e->model->hp, pst_engine_kv_type(s->e), layer, depth);
+	const struct pst_hparams *hp = &s->e->model->hp;
+	double bytes = (double)pst_kv_read_bytes(hp, pst_engine_kv_type(s->e),
+						 layer, depth);
+	double macs = (double)pst_kv_read_macs(hp, layer, depth);
 
-	return s->rate.mem_bps > 0.0 ? bytes / s->rate.mem_bps : 0.0;
+	return PST_MAX(macs * s->rate.attend_s,
+		       s->rate.mem_bps > 0.0 ? bytes / s->rate.mem_bps : 0.0);
 }
 
 struct pst_cost pst_speed_predict(const struct pst_speed *s, double miss_rate,

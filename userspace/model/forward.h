@@ -150,6 +150,15 @@ uint64_t pst_kv_read_bytes(const struct pst_hparams *hp, enum pst_kv_type type,
 			   uint32_t layer, uint32_t depth);
 
 /**
+ * pst_kv_read_macs() - the products of that token's heads with it
+ *
+ * A row that is both key and value counts once; states and what happens to them
+ * count nothing.
+ */
+uint64_t pst_kv_read_macs(const struct pst_hparams *hp, uint32_t layer,
+			  uint32_t depth);
+
+/**
  * pst_kv_position_bytes() - what a block remembers of a position
  *
  * Of a row that stands for several its share; a state is of none of them.

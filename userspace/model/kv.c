@@ -133,6 +133,19 @@ uint64_t pst_kv_bytes(const struct pst_hparams *hp,
 	return at;
 }
 
+/* Rows of a stream that a token after @depth others looks at. */
+static uint32_t rows_looked_at(const struct pst_kv_shape *s, uint32_t stream,
+			       uint32_t depth)
+{
+	uint32_t rows = rows_in(s, stream, depth);
+
+	if (s->window && !has_steps(s, stream))
+		rows = PST_MIN(rows, s->window);
+	if (s->most[stream])
+		rows = PST_MIN(rows, s->most[stream]);
+	return rows;
+}
+
 uint64_t pst_kv_read_bytes(const struct pst_hparams *hp, enum pst_kv_type type,
 			   uint32_t layer, uint32_t depth)
 {
@@ -140,17 +153,24 @@ uint64_t pst_kv_read_bytes(const struct pst_hparams *hp, enum pst_kv_type type,
 	uint64_t n = 0;
 
 	hp->layer[layer].mixer->shape(hp, layer, &s);
-	for (uint32_t i = 0; i < PST_KV_STREAMS; i++) {
-		uint32_t rows = rows_in(&s, i, depth);
-
-		if (s.window && !has_steps(&s, i))
-			rows = PST_MIN(rows, s.window);
-		if (s.most[i])
-			rows = PST_MIN(rows, s.most[i]);
-		n += (uint64_t)s.heads[i] * rows *
+	for (uint32_t i = 0; i < PST_KV_STREAMS; i++)
+		n += (uint64_t)s.heads[i] * rows_looked_at(&s, i, depth) *
 		     pst_kv_row_bytes(type, i, s.width[i]);
-	}
 	return n + 2 * (uint64_t)s.state * sizeof(float);
+}
+
+uint64_t pst_kv_read_macs(const struct pst_hparams *hp, uint32_t layer,
+			  uint32_t depth)
+{
+	struct pst_kv_shape s = { 0 };
+	uint64_t n = 0;
+
+	hp->layer[layer].mixer->shape(hp, layer, &s);
+	for (uint32_t i = 0; i < PST_KV_STREAMS; i++)
+		if (s.heads[i])
+			n += (uint64_t)rows_looked_at(&s, i, depth) *
+			     s.width[i];
+	return n * hp->layer[layer].n_head;
 }
 
 uint64_t pst_kv_position_bytes(const struct pst_hparams *hp,
