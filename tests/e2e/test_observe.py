@@ -281,6 +281,20 @@ class Report(Base):
         for l in layers:
             self.assertEqual(l['guessed_right'], l['guessed'])
 
+    def test_what_a_text_repeats_is_read_ahead_without_a_router(self):
+        path = self.path('again.json')
+        trace = self.record('again.csv')
+        self.penstock('bench', self.model, '--expert-cache', '20experts',
+                      '--prefetch', 'next', '--routing', trace,
+                      '-g', '120', '--report=json', '--report-file', path)
+        with open(path) as f:
+            layers = json.load(f)['layers']
+        guessed = sum(l['guessed'] for l in layers)
+        self.assertGreater(guessed, 0)
+        self.assertGreater(sum(l['guessed_right'] for l in layers),
+                           0.7 * guessed)
+        self.assertGreater(sum(l['ahead_used'] for l in layers), 0)
+
     def test_more_of_anything_is_never_predicted_to_be_slower(self):
         r = self.report(*CACHE)
         self.assertIn('cores x 2', [g['what'] for g in r['gains']])

@@ -100,9 +100,11 @@ static void eliminate(uint32_t nr)
 		a[i][nr] /= a[i][i];
 }
 
+/* What @ahead took after the past tokens' turns at @layer, and after this one's. */
 static void define(const struct history *h, uint32_t token, uint32_t layer,
-		   double (*out)[2])
+		   uint32_t ahead, double (*out)[2])
 {
+	uint32_t later = ahead <= layer;
 	uint32_t first = first_of(layer, token), nr = token - first;
 	double most = NR_USED / (1.0 - KEEP), rest = 1.0, sum = 0.0;
 
@@ -117,7 +119,7 @@ static void define(const struct history *h, uint32_t token, uint32_t layer,
 	}
 	for (uint32_t i = 0; i < nr; i++)
 		for (uint32_t e = 0; e < NR_EXPERTS; e++)
-			if (has(h->set[first + i + 1][layer], e))
+			if (has(h->set[first + i + later][ahead], e))
 				out[e][0] +=
 					exp(SHARPEN * most * a[i][nr]) / sum;
 	eliminate(nr);
@@ -125,7 +127,7 @@ static void define(const struct history *h, uint32_t token, uint32_t layer,
 		rest -= a[i][nr];
 	for (uint32_t i = 0; i < nr; i++)
 		for (uint32_t e = 0; e < NR_EXPERTS; e++)
-			if (has(h->set[first + i + 1][layer], e))
+			if (has(h->set[first + i + later][ahead], e))
 				out[e][1] += a[i][nr] + rest / nr;
 }
 
@@ -134,7 +136,7 @@ static void check(const struct history *h, uint32_t token, uint32_t layer,
 {
 	static double want[NR_EXPERTS][2];
 
-	define(h, token, layer, want);
+	define(h, token, layer, layer, want);
 	for (uint32_t e = 0; e < NR_EXPERTS; e++) {
 		const float *share = got[e].share;
 
@@ -144,11 +146,27 @@ static void check(const struct history *h, uint32_t token, uint32_t layer,
 	}
 }
 
+static void check_ahead(const struct history *h, uint32_t token, uint32_t layer,
+			const struct pst_recall *m)
+{
+	static double want[NR_EXPERTS][2];
+	float share[NR_EXPERTS];
+
+	for (uint32_t ahead = 0; ahead < NR_LAYERS; ahead++) {
+		assert_true(pst_recall_ahead(m, ahead, share));
+		define(h, token, layer, ahead, want);
+		for (uint32_t e = 0; e < NR_EXPERTS; e++)
+			assert_float_equal(share[e], fmax(want[e][1], 0.0),
+					   5e-3);
+	}
+}
+
 /* One pass of some tokens; the last layer sees the last one only. */
 static void pass(struct pst_recall *m, struct history *h, uint32_t nr,
 		 uint64_t *rng, uint32_t every)
 {
 	struct pst_echo echo[NR_EXPERTS];
+	float share[NR_EXPERTS];
 
 	for (uint32_t t = h->nr; t < h->nr + nr; t++)
 		h->goes_on[t] = nr == 1 && t;
@@ -164,6 +182,10 @@ static void pass(struct pst_recall *m, struct history *h, uint32_t nr,
 			else if (t % every == 0)
 				check(h, t, layer, echo);
 		}
+		if (nr > 1)
+			assert_false(pst_recall_ahead(m, 0, share));
+		else if (h->nr > 1 && h->nr % every == 0)
+			check_ahead(h, h->nr, layer, m);
 	}
 	h->nr += nr;
 }
@@ -206,6 +228,7 @@ static void whatever_is_missed_estimates_stay_sane(void **state)
 	struct pst_recall *m = pst_recall_create(NR_LAYERS, NR_EXPERTS);
 	uint64_t rng = test_seed();
 	struct pst_echo echo[NR_EXPERTS];
+	float share[NR_EXPERTS];
 	uint64_t set[NR_WORDS];
 
 	assert_non_null(m);
@@ -220,6 +243,10 @@ static void whatever_is_missed_estimates_stay_sane(void **state)
 			draw_set(&rng, t % 7, set);
 			if (!pst_recall_token(m, set, NR_USED, echo))
 				continue;
+			if (pst_recall_ahead(m, (layer + 1) % NR_LAYERS, share))
+				for (uint32_t e = 0; e < NR_EXPERTS; e++)
+					assert_in_range((int)(share[e] * 100),
+							0, 1000);
 			for (uint32_t k = 0; k < NR_EXPERTS * PST_ECHO_NR; k++)
 				assert_in_range(
 					(int)(echo[k / PST_ECHO_NR]

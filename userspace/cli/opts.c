@@ -289,7 +289,7 @@ static const struct opt options[] = {
 	{ "routing", 0, K_STR, OPT_ROUTING | OPT_LOGITS, OFF(routing), NULL,
 	  "TRACE", "take the experts that this trace took, not the router's" },
 	{ "routing-recall", 0, K_SHARE, OPT_ROUTING, OFF(recall), NULL, "X",
-	  "foresee this share of the trace's experts; default 0: none" },
+	  "foresee this share of the trace's experts; default 0: only by past tokens" },
 	{ "report", 0, K_REPORT, OPT_REPORT, 0, NULL, "[=text|json]",
 	  "where time and bytes went, what bound, what would help" },
 	{ "report-file", 0, K_STR, OPT_REPORT, OFF(report_file), NULL, "FILE",

@@ -132,10 +132,7 @@ static int open_routing(struct cli_watch *w)
 	w->o->engine.extra_bytes += trace_bytes(&w->trace);
 	/* The next router, asked in advance, knows nothing of a trace. */
 	pst_forced_set_recall(w->forced, w->o->recall);
-	if (w->o->recall > 0.0f)
-		w->hooks.foresee = on_foresee;
-	else if (w->o->engine.prefetch == PST_PREFETCH_AUTO)
-		w->o->engine.prefetch = PST_PREFETCH_OFF;
+	w->hooks.foresee = on_foresee;
 	w->hooks.choose = on_choose;
 	return EXIT_OK;
 }

@@ -168,7 +168,7 @@ uint32_t pst_forced_foresee(void *ctx, const struct pst_route_choice *c)
 	uint32_t row = find_row(f, c->layer, c->first_pos);
 	uint64_t rng = ((uint64_t)c->first_pos << 20) + c->layer + 1;
 
-	if (row == UINT32_MAX)
+	if (row == UINT32_MAX || !(f->recall > 0.0f))
 		return 0;
 	overwrite(f, row, nr, c->nr_experts, c->ids, NULL);
 	for (uint32_t i = 0; i < nr; i++) {

@@ -40,19 +40,23 @@ struct watch {
 
 /* Blocks that the predictor looks ahead at most. */
 #define PREDICT_AHEAD_MAX 2
-/* Classes of guesses by the margin of their logit. */
-#define PREDICT_BUCKETS 16
+/* Classes of guesses: by the margin of a router's score, and by the share of past
+ * tokens that took the expert.
+ */
+#define PREDICT_MARGINS 16
+#define PREDICT_SHARES	16
+#define PREDICT_BUCKETS (PREDICT_MARGINS + PREDICT_SHARES)
 
 /* What was guessed for one token of a block, until it has chosen. */
 struct predict_said {
 	uint32_t layer; /* UINT32_MAX: none */
-	uint32_t nr;
+	uint32_t nr, nr_router; /* all, and in front those of the router */
 	uint32_t *ids; /* [n_expert] best first */
 	uint8_t *bucket; /* [n_expert] */
 	bool *trusted; /* [n_expert] worth a read by its chance */
 };
 
-/* How often guesses were right, by bucket of their margin. */
+/* How often guesses were right, by bucket. */
 struct predict_trust {
 	uint32_t tried[PREDICT_BUCKETS], right[PREDICT_BUCKETS];
 };

@@ -1,12 +1,13 @@
 // SPDX-License-Identifier: MIT
 /*
  * Which experts the next blocks will want: their own routers, run on the
- * present state of the residual stream.
+ * present state of the residual stream, and behind these what past tokens took
+ * that were like the present one.
  *
  * A block adds little to the stream, so the next router, one block early,
  * ranks mostly as it will.  How far a guess can be trusted is learned while
  * running, for each block, by the distance of its score from the last one that
- * would be chosen.  Predictions move reads in time; no result depends on them.
+ * would be chosen, or by the share of like tokens.  Predictions move reads in time; no result depends on them.
  *
  * Where experts follow from the token alone there is nothing to guess: they are
  * told to the store as soon as the tokens are known, before the first block.
@@ -31,9 +32,14 @@
 #define BUCKET_RESIDENT UINT8_MAX
 /* Buckets of the margin, in shares of the usual spread; the middle starts at 0. */
 #define BUCKETS_PER_SPREAD 8.0f
-#define BUCKET_ZERO	   (PREDICT_BUCKETS / 2)
+#define BUCKET_ZERO	   (PREDICT_MARGINS / 2)
 /* Weight of a new token in the spread's mean. */
 #define SPREAD_WEIGHT 0.02f
+
+static bool is_forced(const struct pst_fwd *f)
+{
+	return f->observer && f->observer->foresee;
+}
 
 static uint32_t bucket_of(const struct predict *p, float margin)
 {
@@ -42,7 +48,15 @@ static uint32_t bucket_of(const struct predict *p, float margin)
 	/* Also for a margin that is not a number. */
 	if (!(b > 0.0f))
 		return 0;
-	return b < PREDICT_BUCKETS - 1 ? (uint32_t)b : PREDICT_BUCKETS - 1;
+	return b < PREDICT_MARGINS - 1 ? (uint32_t)b : PREDICT_MARGINS - 1;
+}
+
+static uint32_t bucket_of_share(float share)
+{
+	/* Also for a share that is not a number. */
+	if (!(share < 1.0f))
+		return PREDICT_BUCKETS - 1;
+	return PREDICT_MARGINS + (uint32_t)(share * PREDICT_SHARES);
 }
 
 /* Rule of succession: before anything is known, one in two is right; a block is
@@ -126,14 +140,14 @@ static uint32_t guess_token(struct pst_fwd *f, const float *bias,
 	pst_top_k(p->scores, hp->n_expert, most, said->ids);
 	cut = cut_of(p, said->ids, k, most);
 	learn_spread(p, p->scores[said->ids[0]] - cut);
-	said->nr = most;
+	said->nr = said->nr_router = most;
 	for (uint32_t r = 0; r < most; r++)
 		said->bucket[r] =
 			(uint8_t)bucket_of(p, p->scores[said->ids[r]] - cut);
 	return trusted(f, said);
 }
 
-/* Where the choice is forced, its guess is too; the router has run in vain. */
+/* Where the choice is forced, its guess is too. */
 static uint32_t foreseen(struct pst_fwd *f, struct predict_said *said)
 {
 	struct pst_route_choice c = { .layer = said->layer,
@@ -143,9 +157,46 @@ static uint32_t foreseen(struct pst_fwd *f, struct predict_said *said)
 				      .nr_experts = f->m->hp.n_expert,
 				      .ids = said->ids };
 
-	said->nr = f->observer->foresee(f->observer->ctx, &c);
-	memset(said->bucket, PREDICT_BUCKETS - 1, said->nr);
+	said->nr = said->nr_router = f->observer->foresee(f->observer->ctx, &c);
+	memset(said->bucket, PREDICT_MARGINS - 1, said->nr);
 	return trusted(f, said);
+}
+
+static bool was_said(const struct predict_said *said, uint32_t id)
+{
+	for (uint32_t r = 0; r < said->nr; r++)
+		if (said->ids[r] == id)
+			return true;
+	return false;
+}
+
+/* What past tokens took that were like this one, behind @nr that are to be read.
+ * What is in memory the policy keeps for the same reason.
+ */
+static uint32_t recalled(struct pst_fwd *f, struct predict_said *said,
+			 uint32_t nr)
+{
+	const struct pst_hparams *hp = &f->m->hp;
+	struct predict *p = &f->predict;
+	uint32_t most = PST_MIN(hp->n_expert, hp->n_expert_used + EXTRA_RANKS);
+
+	if (!pst_store_likely(f->store, said->layer, p->logits))
+		return nr;
+	pst_top_k(p->logits, hp->n_expert, most, p->rank);
+	for (uint32_t r = 0; r < most; r++) {
+		uint32_t id = p->rank[r], b = bucket_of_share(p->logits[id]);
+
+		if (pst_store_has(f->store, said->layer, id) ||
+		    was_said(said, id))
+			continue;
+		said->trusted[said->nr] = chance_of(p, said->layer, b) >=
+					  MIN_CHANCE;
+		if (said->trusted[said->nr])
+			p->ids[nr++] = id;
+		said->bucket[said->nr] = (uint8_t)b;
+		said->ids[said->nr++] = id;
+	}
+	return nr;
 }
 
 /* Several tokens: whatever one of them would take, in file order. */
@@ -189,8 +240,7 @@ static uint32_t known(struct pst_fwd *f, const uint8_t *by_token, uint32_t n)
 /* A choice that is forced may be another one. */
 static bool is_known(const struct pst_fwd *f, uint32_t layer)
 {
-	return f->m->layers[layer].moe.by_token &&
-	       !(f->observer && f->observer->foresee);
+	return f->m->layers[layer].moe.by_token && !is_forced(f);
 }
 
 void pst_predict_known(struct pst_fwd *f, uint32_t n)
@@ -231,6 +281,22 @@ static void run_router(struct pst_fwd *f, uint32_t layer, uint32_t first,
 	pst_linear(f, &item, 1);
 }
 
+/* One token. */
+static uint32_t guess_one(struct pst_fwd *f, uint32_t layer,
+			  struct predict_said *said)
+{
+	uint32_t nr;
+
+	said->layer = layer;
+	if (is_forced(f)) {
+		nr = foreseen(f, said);
+		return said->nr ? nr : recalled(f, said, nr);
+	}
+	run_router(f, layer, 0, 1);
+	nr = guess_token(f, f->m->layers[layer].moe.choice_bias, said);
+	return recalled(f, said, nr);
+}
+
 static void mark_taken(struct pst_fwd *f, const float *bias, uint32_t nr)
 {
 	const struct pst_hparams *hp = &f->m->hp;
@@ -252,15 +318,13 @@ static uint32_t guess(struct pst_fwd *f, uint32_t layer, uint32_t n,
 	struct predict *p = &f->predict;
 	uint32_t nr;
 
-	if (n == 1) {
-		run_router(f, layer, 0, 1);
-		said->layer = layer;
-		nr = guess_token(f, bias, said);
-		return f->observer && f->observer->foresee ? foreseen(f, said)
-							   : nr;
-	}
+	if (n == 1)
+		return guess_one(f, layer, said);
 	if (p->whole)
 		return guess_all(f);
+	/* The router would say what is not taken. */
+	if (is_forced(f))
+		return 0;
 	memset(p->taken, 0, f->m->hp.n_expert * sizeof(*p->taken));
 	for (uint32_t t = 0; t < n; t += LOGITS_GROUP) {
 		nr = PST_MIN(LOGITS_GROUP, n - t);
@@ -356,7 +420,7 @@ void pst_predict_score(struct pst_fwd *f, uint32_t layer, uint32_t n)
 			learn(&p->all, b, right);
 			learn(&p->block[layer], b, right);
 		}
-		if (r >= k)
+		if (r >= PST_MIN(k, said->nr_router))
 			continue;
 		st->said++;
 		st->right += right;

@@ -63,6 +63,9 @@ struct pst_policy_route {
  * @remove: a key left for another reason than victim()
  * @worth: NULL is allowed; how much is lost without a key, resident or not, in
  *	the long run and in a measure of the policy's own: 0 for nothing known
+ * @likely: NULL is allowed; what a layer will take at its next turn, by what other
+ *	tokens took there that the present one is like: a @share of each of its
+ *	experts.  False where nothing is known; then nothing is written
  * @seed: NULL is allowed; an earlier run found a key, which is not resident
  *	yet, to be worth this much
  * @victim: the resident key to drop, skipping those for which @pinned says
@@ -80,6 +83,8 @@ struct pst_policy_ops {
 	void (*resize)(struct pst_policy *p, uint32_t nr_slots);
 	void (*remove)(struct pst_policy *p, uint32_t key);
 	float (*worth)(const struct pst_policy *p, uint32_t key);
+	bool (*likely)(const struct pst_policy *p, uint32_t layer,
+		       float *share);
 	void (*seed)(struct pst_policy *p, uint32_t key, float worth);
 	uint32_t (*victim)(struct pst_policy *p,
 			   bool (*pinned)(const void *ctx, uint32_t key),

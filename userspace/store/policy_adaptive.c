@@ -135,6 +135,12 @@ static float adaptive_worth(const struct pst_policy *p, uint32_t key)
 	return pst_learn_rate(p->learn, key);
 }
 
+static bool adaptive_likely(const struct pst_policy *p, uint32_t layer,
+			    float *share)
+{
+	return pst_learn_ahead(p->learn, layer, share);
+}
+
 static void adaptive_seed(struct pst_policy *p, uint32_t key, float worth)
 {
 	pst_learn_seed(p->learn, key, worth);
@@ -250,6 +256,7 @@ const struct pst_policy_ops pst_policy_adaptive = {
 	.resize = adaptive_resize,
 	.remove = adaptive_remove,
 	.worth = adaptive_worth,
+	.likely = adaptive_likely,
 	.seed = adaptive_seed,
 	.victim = adaptive_victim,
 };

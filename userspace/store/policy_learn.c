@@ -355,6 +355,11 @@ float pst_learn_value(const struct pst_learn *n, uint32_t key)
 	return n->value[key];
 }
 
+bool pst_learn_ahead(const struct pst_learn *n, uint32_t layer, float *share)
+{
+	return pst_recall_ahead(n->recall, layer, share);
+}
+
 float pst_learn_rate(const struct pst_learn *n, uint32_t key)
 {
 	return n->rate[(size_t)key * NR_RATES + NR_RATES - 1];

@@ -34,6 +34,9 @@ void pst_learn_route(struct pst_learn *n, const struct pst_policy_route *r);
  */
 float pst_learn_value(const struct pst_learn *n, uint32_t key);
 
+/** pst_learn_ahead() - see pst_recall_ahead() */
+bool pst_learn_ahead(const struct pst_learn *n, uint32_t layer, float *share);
+
 /** pst_learn_rate() - share of the turns, in the long run, that took a key */
 float pst_learn_rate(const struct pst_learn *n, uint32_t key);
 

@@ -61,6 +61,7 @@ struct pst_recall {
 	uint32_t layer, at; /* whose turn it is, and its next token */
 	float y[NR_PAST + WIDE]; /* scratch of one token, zeros after it */
 	float weight[NR_PAST][PST_ECHO_NR];
+	uint32_t nr_weights; /* of the last token's, 0: it has no past */
 	float old[NR_PAST]; /* scratch of carry() */
 	float *spare; /* [row_at(NR_HALF)] scratch of drop() */
 };
@@ -318,7 +319,8 @@ static void solve(struct pst_recall *m, struct memory *l, float self)
 	}
 }
 
-/* Weights of what followed on each past token: row i + 1 for row i.  What the
+/* Weights of what followed on each past token: row i + 1 for row i, or the same
+ * token's in another layer.  What the
  * regression leaves over goes to all alike.
  */
 static void weigh(struct pst_recall *m, const struct memory *l,
@@ -386,10 +388,38 @@ bool pst_recall_token(struct pst_recall *m, const uint64_t *set,
 	solve(m, l, p->self / most);
 	memcpy(set_of(m, l, l->first + l->nr), set, m->nr_words * sizeof(*set));
 	past = l->nr > 1;
+	m->nr_weights = past ? l->nr : 0;
 	if (past) {
 		weigh(m, l, p);
 		tally(m, l, out);
 	}
 	l->nr++;
 	return past;
+}
+
+bool pst_recall_ahead(const struct pst_recall *m, uint32_t layer, float *share)
+{
+	const struct memory *here = &m->layers[m->layer % m->nr_layers];
+	const struct memory *there = &m->layers[layer];
+	/* The next token's turns follow on those that followed on the past ones. */
+	uint32_t later = layer <= m->layer;
+	uint32_t nr = m->nr_weights;
+
+	/* A layer that has missed a token knows another past. */
+	if (m->nr_pass != 1 || !nr ||
+	    there->first + there->nr != m->base + later)
+		return false;
+	memset(share, 0, m->nr_experts * sizeof(*share));
+	for (uint32_t i = 0; i < nr; i++) {
+		const uint64_t *set = set_of(m, there, here->first + i + later);
+		float w = m->weight[i][PST_ECHO_NEXT];
+
+		for (uint32_t k = 0; k < m->nr_words; k++)
+			for (uint64_t left = set[k]; left; left &= left - 1)
+				share[k * 64 + (uint32_t)__builtin_ctzll(left)] +=
+					w;
+	}
+	for (uint32_t e = 0; e < m->nr_experts; e++)
+		share[e] = fmaxf(share[e], 0.0f);
+	return true;
 }

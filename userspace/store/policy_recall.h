@@ -48,6 +48,17 @@ void pst_recall_begin(struct pst_recall *m, uint32_t layer, uint32_t nr_tokens);
 bool pst_recall_token(struct pst_recall *m, const uint64_t *set,
 		      uint32_t nr_used, struct pst_echo *out);
 
+/**
+ * pst_recall_ahead() - what a layer will take at its next turn
+ * @layer: of the present token where its turn is still to come, else of the next
+ * @share: [nr_experts] estimate by regression of whether it takes an expert, >= 0
+ *	and mostly <= 1
+ *
+ * Between single tokens.  Return: whether there is a past to speak of; @share is not
+ * written without.
+ */
+bool pst_recall_ahead(const struct pst_recall *m, uint32_t layer, float *share);
+
 /* Tokens of a chunk that are remembered: its last ones. */
 #define PST_RECALL_CHUNK 64u
 

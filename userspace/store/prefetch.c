@@ -114,6 +114,12 @@ bool pst_store_can_prefetch(const struct pst_store *s)
 	       pst_store_nr_slots(s) >= SLOT_SHARE;
 }
 
+bool pst_store_likely(const struct pst_store *s, uint32_t layer, float *share)
+{
+	return s->mode == PST_STORE_STREAM && s->ops->likely &&
+	       s->ops->likely(s->policy, layer, share);
+}
+
 void pst_store_prefetch(struct pst_store *s, uint32_t layer,
 			const uint32_t *ids, uint32_t nr, uint32_t nr_sure)
 {

@@ -226,6 +226,15 @@ void pst_store_destroy(struct pst_store *s);
  */
 void pst_store_route(struct pst_store *s, const struct pst_policy_route *r);
 
+/**
+ * pst_store_likely() - what the policy expects of a layer's next turn
+ * @share: [nr_experts] of the past tokens that the present one is like: which of
+ *	them took an expert
+ *
+ * Return: false where it expects nothing.
+ */
+bool pst_store_likely(const struct pst_store *s, uint32_t layer, float *share);
+
 /** pst_store_can_prefetch() - is there anything that is not in memory? */
 bool pst_store_can_prefetch(const struct pst_store *s);
 
