@@ -54,6 +54,20 @@ static void what_is_clear_is_judged_early(void **state)
 	assert_int_equal(live(&close, 32, 97, 100), 16);
 }
 
+/* Reading ahead that pays at once is left alone for long; against it, more than two
+ * windows are asked soon.
+ */
+static void what_was_clear_is_not_asked_again_soon(void **state)
+{
+	struct pst_gate better = { 0 }, worse = { 0 };
+	uint32_t each = PST_GATE_WINDOW;
+
+	assert_int_equal(live(&better, 20 * each, 80, 100), 18 * each);
+	assert_int_equal(live(&better, each, 80, 100), 0);
+	live(&worse, 8 * each, 100, 80);
+	assert_int_equal(live(&worse, each, 100, 80), each);
+}
+
 /* Each window faster than the one before: nothing can be told from that. */
 static void a_trend_is_not_clear(void **state)
 {
@@ -143,6 +157,7 @@ int main(void)
 		cmocka_unit_test(it_starts_on),
 		cmocka_unit_test(both_states_are_tried_before_a_judgement),
 		cmocka_unit_test(what_is_clear_is_judged_early),
+		cmocka_unit_test(what_was_clear_is_not_asked_again_soon),
 		cmocka_unit_test(a_trend_is_not_clear),
 		cmocka_unit_test(what_pays_stays),
 		cmocka_unit_test(what_does_not_pay_goes),

@@ -14,7 +14,7 @@
 #define CLEAR_SHARE   0.05
 /* Windows in the better state between two trials of the other: few after a change
  * of mind, which noise may have brought about, twice as many after each trial that
- * confirms the state.
+ * confirms the state, and at once the most where the first round was clear.
  */
 #define FEW_WINDOWS   4
 #define QUIET_WINDOWS 16
@@ -50,10 +50,13 @@ static void judge(struct pst_gate *g)
 
 	if (there < here * (1.0 - MARGIN)) {
 		g->off = !g->off;
-		g->quiet = 0;
+		g->quiet = FEW_WINDOWS;
+	} else if (!g->judged && clear(g)) {
+		g->quiet = QUIET_WINDOWS;
+	} else {
+		g->quiet = g->quiet ? PST_MIN(2 * g->quiet, QUIET_WINDOWS)
+				    : FEW_WINDOWS;
 	}
-	g->quiet = g->quiet ? PST_MIN(2 * g->quiet, QUIET_WINDOWS)
-			    : FEW_WINDOWS;
 }
 
 /* A window is full: what is the next one to show? */
