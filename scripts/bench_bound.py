@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: MIT
 """What a token of a run cannot take less than: the longer of what computing takes
-with all experts in memory, and what the drive takes for the bytes that the run
+with all experts in memory, and what the drive takes for the bytes that this token
 needed.  What was read ahead for nothing is not needed."""
 import bench_common as common
 import gguf_io as gguf
@@ -29,17 +29,19 @@ class Geometry:
                                if '_exps.' not in t.name)
 
 
-def figures(result, geo, used, drive_bps, compute_s):
-    """Of a result of `penstock bench`, per token, in seconds and bytes; @used
-    experts were taken in each layer."""
+def figures(result, geo, drive_bps, compute_s):
+    """Of a result of `penstock bench`, the means of its tokens, in seconds and
+    bytes."""
     n = result['decode_tokens']
-    missed = (1.0 - result['decode_hit_rate']) * geo.layers * used
-    needed = (missed + result['prefetch_used'] / n) * geo.expert_bytes
-    s, drive_s = result['decode_s'] / n, needed / drive_bps
-    bound = max(compute_s, drive_s)
+    drive_s = [experts * geo.expert_bytes / drive_bps
+               for experts in result['token_needed_experts']]
+    s, bound = result['decode_s'] / n, sum(max(compute_s, d)
+                                           for d in drive_s) / n
+    needed = sum(result['token_needed_experts']) / n * geo.expert_bytes
     rate = result['decode_read_bytes'] / max(result['decode_io_busy_s'], 1e-9)
     return {'s': s, 'needed': needed, 'read': result['decode_read_bytes'] / n,
             'busy': result['decode_io_busy_s'] / result['decode_s'],
             'rate': rate, 'of_fio': rate / drive_bps,
             'ratio': bound / s, 'bound': bound,
-            'limit': 'drive' if drive_s > compute_s else 'computing'}
+            'limit': 'drive' if sum(drive_s) > n * compute_s
+            else 'computing'}

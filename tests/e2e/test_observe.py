@@ -295,6 +295,19 @@ class Report(Base):
                            0.7 * guessed)
         self.assertGreater(sum(l['ahead_used'] for l in layers), 0)
 
+    def test_every_token_of_a_bench_is_told(self):
+        for mode in ('next', 'off'):
+            r = json.loads(self.penstock(
+                'bench', self.model, '--expert-cache', '20experts',
+                '--prefetch', mode, '-g', '17', '-r', '3', '-o',
+                'json').stdout)['results'][0]
+            self.assertEqual(len(r['token_s']), 17)
+            self.assertAlmostEqual(sum(r['token_s']), r['decode_s'], 2)
+            missed = round((1 - r['decode_hit_rate']) * 17 * LAYERS * USED)
+            self.assertEqual(sum(r['token_needed_experts']),
+                             missed + r['prefetch_used'])
+            self.assertLessEqual(max(r['token_needed_experts']), LAYERS * USED)
+
     def test_more_of_anything_is_never_predicted_to_be_slower(self):
         r = self.report(*CACHE)
         self.assertIn('cores x 2', [g['what'] for g in r['gains']])

@@ -9,6 +9,7 @@
 
 #include <xxhash.h>
 
+#include "bench_tokens.h"
 #include "cli.h"
 #include "watch.h"
 
@@ -25,6 +26,7 @@ struct result {
 	uint64_t read_bytes, decode_bytes, wait_ns, busy_ns, decode_wait_ns;
 	uint64_t decode_busy_ns, peak_bytes;
 	uint32_t slots, experts;
+	struct cli_bench_tokens tokens;
 };
 
 struct sums {
@@ -82,19 +84,47 @@ static int eval(struct pst_session *s, const int32_t *ids, uint32_t nr,
 	return pst_session_eval(s, &ev, diag);
 }
 
+/* Token by token; what the engine has counted is looked at after each. */
+static int decode(struct pst_engine *e, struct pst_session *s,
+		  const int32_t *ids, struct sums *sums, struct result *r,
+		  struct pst_diag *diag)
+{
+	struct pst_counters before = r->mid;
+	uint64_t start = pst_now_ns();
+	int rc = 0;
+
+	r->s.after = r->mid;
+	for (uint32_t i = 0; !rc && i < r->s.reply_tokens; i++) {
+		uint64_t now;
+
+		rc = eval(s, ids + i, 1, sums, diag);
+		pst_engine_counters(e, &r->s.after);
+		now = pst_now_ns();
+		cli_bench_tokens_add(&r->tokens, &before, &r->s.after,
+				     now - start);
+		before = r->s.after;
+		start = now;
+	}
+	return rc;
+}
+
 static int measure(struct pst_engine *e, struct cli_watch *w,
 		   const int32_t *ids, struct result *r, uint64_t *hash)
 {
 	const struct cli_opts *o = w->o;
 	struct sums sums = { .nr_vocab = pst_engine_nr_vocab(e) };
-	struct pst_session *s;
+	struct pst_session *s = NULL;
 	struct pst_diag diag;
 	uint64_t start;
-	int rc = pst_session_create(e, &s);
+	int rc = cli_bench_tokens_init(&r->tokens, o->gen_tokens);
 
 	pst_diag_init(&diag);
+	if (!rc)
+		rc = pst_session_create(e, &s);
 	if (rc)
 		return cli_fail(rc, NULL);
+	r->s.prompt_tokens = o->prompt_tokens;
+	r->s.reply_tokens = o->gen_tokens;
 	if (o->prompt_tokens)
 		pst_engine_estimate_prompt(e, o->prompt_tokens, &r->expected);
 	start = pst_now_ns();
@@ -106,13 +136,10 @@ static int measure(struct pst_engine *e, struct cli_watch *w,
 	pst_engine_counters(e, &r->mid);
 	cli_watch_phase(w, true);
 	start = pst_now_ns();
-	for (uint32_t i = 0; !rc && i < o->gen_tokens; i++)
-		rc = eval(s, ids + o->prompt_tokens + i, 1, &sums, &diag);
+	if (!rc)
+		rc = decode(e, s, ids + o->prompt_tokens, &sums, r, &diag);
 	r->s.reply_ns = pst_now_ns() - start;
-	pst_engine_counters(e, &r->s.after);
 	pst_session_destroy(s);
-	r->s.prompt_tokens = o->prompt_tokens;
-	r->s.reply_tokens = o->gen_tokens;
 	*hash = sums.hash;
 	fill(r);
 	return rc ? cli_fail(rc, &diag) : EXIT_OK;
@@ -302,7 +329,7 @@ static void print_json(const struct result *r, uint32_t nr)
 		       "\"io_busy_s\":%.6f,\"decode_io_busy_s\":%.6f,"
 		       "\"decode_s\":%.6f,\"peak_bytes\":%llu,"
 		       "\"slots\":%u,\"experts\":%u,"
-		       "\"distinct_experts\":%llu}",
+		       "\"distinct_experts\":%llu,",
 		       r[i].s.reply_tokens, r[i].decode_tok_s, r[i].hit_rate,
 		       r[i].decode_hit_rate,
 		       (unsigned long long)r[i].read_bytes,
@@ -312,6 +339,8 @@ static void print_json(const struct result *r, uint32_t nr)
 		       s_of(r[i].s.reply_ns),
 		       (unsigned long long)r[i].peak_bytes, r[i].slots,
 		       r[i].experts, (unsigned long long)r[i].s.after.distinct);
+		cli_bench_tokens_json(&r[i].tokens);
+		printf("}");
 	}
 	printf("]}\n");
 }
@@ -370,7 +399,10 @@ static int run_repeats(struct cli_opts *o, const char *mode, struct result *out,
 	if (!rc) {
 		qsort(all, n, sizeof(*all), by_decode);
 		*out = all[n / 2];
+		all[n / 2].tokens = (struct cli_bench_tokens){ 0 };
 	}
+	for (uint32_t i = 0; all && i < n; i++)
+		cli_bench_tokens_fini(&all[i].tokens);
 	free(all);
 	return rc;
 }
@@ -386,9 +418,9 @@ static const char *own_mode(const struct cli_opts *o)
 
 #define MAX_MODES 8
 
-static int run_all(struct cli_opts *o, char **modes, uint32_t nr)
+static int run_modes(struct cli_opts *o, char **modes, uint32_t nr,
+		     struct result *results)
 {
-	struct result results[MAX_MODES] = { 0 };
 	uint64_t hash[MAX_MODES] = { 0 };
 	int rc = EXIT_OK;
 
@@ -413,6 +445,16 @@ static int run_all(struct cli_opts *o, char **modes, uint32_t nr)
 				  modes[0], modes[i]);
 			rc = EXIT_BUG;
 		}
+	return rc;
+}
+
+static int run_all(struct cli_opts *o, char **modes, uint32_t nr)
+{
+	struct result results[MAX_MODES] = { 0 };
+	int rc = run_modes(o, modes, nr, results);
+
+	for (uint32_t i = 0; i < nr; i++)
+		cli_bench_tokens_fini(&results[i].tokens);
 	return rc;
 }
 
