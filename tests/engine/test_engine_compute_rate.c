@@ -84,12 +84,28 @@ static void a_matrix_larger_than_the_memory_is_reckoned_up(void **state)
 	assert_true(shapes[1].s > 5.0 * shapes[0].s);
 }
 
+/* Files say what they like: more than what is measured with could hold. */
+static void heads_of_any_length_get_a_rate(void **state)
+{
+	static const uint32_t head[] = { 1, 72, 1 << 20, UINT32_MAX };
+	struct bed *b = *state;
+
+	for (int i = 0; i < 4; i++) {
+		b->args.head = head[i];
+		assert_int_equal(pst_compute_rate_measure(&b->args, NULL, 0,
+							  &b->rate),
+				 0);
+		assert_true(b->rate.attend_s > 0.0 && b->rate.attend_s < 1e-3);
+	}
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(every_shape_with_a_kernel_gets_a_time),
 		cmocka_unit_test(
 			a_matrix_larger_than_the_memory_is_reckoned_up),
+		cmocka_unit_test(heads_of_any_length_get_a_rate),
 	};
 
 	return cmocka_run_group_tests(tests, setup, teardown);

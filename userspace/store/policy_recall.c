@@ -320,8 +320,7 @@ static void solve(struct pst_recall *m, struct memory *l, float self)
 }
 
 /* Weights of what followed on each past token: row i + 1 for row i, or the same
- * token's in another layer.  What the
- * regression leaves over goes to all alike.
+ * token's in another layer.  What the regression leaves over goes to all alike.
  */
 static void weigh(struct pst_recall *m, const struct memory *l,
 		  const struct present *p)
