@@ -102,7 +102,7 @@ static uint32_t find_cases(const struct pst_plan *p,
 	if (ps->routed)
 		c[n++] = (struct drive_case){
 			.name = "recorded_routing",
-			.hit_rate = all_resident(p) ? 1.0 : ps->routed_hit_rate,
+			.hit_rate = ps->routed_hit_rate,
 			.nr_used = PST_MIN(ps->routed_used, p->nr_used),
 		};
 	c[n++] =

@@ -17,6 +17,7 @@ static int play_routing(struct cli_plan_speed *ps, const struct cli_opts *o,
 {
 	struct pst_replay_result r = { .hits = 0 };
 	struct pst_trace t = { .nr_layers = 0 };
+	bool all = p->nr_slots >= p->nr_experts;
 	struct pst_diag diag;
 	uint64_t slots;
 	int rc;
@@ -27,18 +28,16 @@ static int play_routing(struct cli_plan_speed *ps, const struct cli_opts *o,
 		return cli_fail(rc, &diag);
 	slots = (uint64_t)p->nr_slots * t.nr_moe_layers * t.nr_experts /
 		PST_MAX(p->nr_experts, 1u);
-	if (slots)
+	if (slots && !all)
 		rc = pst_replay_policy(
 			&t,
 			pst_policy_find(o->engine.policy ? o->engine.policy
 							 : "default"),
 			(uint32_t)slots, &r);
-	if (r.hits + r.misses) {
-		ps->routed = true;
-		ps->routed_hit_rate =
-			(double)r.hits / (double)(r.hits + r.misses);
-		ps->routed_used = t.nr_used;
-	}
+	ps->routed = all || r.hits + r.misses;
+	ps->routed_hit_rate =
+		all ? 1.0 : (double)r.hits / PST_MAX(r.hits + r.misses, 1u);
+	ps->routed_used = t.nr_used;
 	pst_trace_fini(&t);
 	return rc ? cli_fail(rc, NULL) : EXIT_OK;
 }

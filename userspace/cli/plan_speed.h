@@ -15,7 +15,7 @@
  * @s: rates of the cores, NULL when there was no memory to measure
  * @drive: bandwidth 0 when the drive could not be read
  * @routed: a trace was given; then @routed_hit_rate is that of its decode
- *	phase at this cache size
+ *	phase at this cache size, 1 where all are loaded before
  */
 struct cli_plan_speed {
 	struct pst_speed *s;

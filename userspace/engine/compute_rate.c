@@ -32,7 +32,8 @@ struct bench {
 	const struct pst_kernels *k;
 	struct pst_pool *pool;
 	struct pst_mem weights;
-	uint32_t max_in, max_rows; /* of any shape */
+	uint64_t weights_bytes; /* what is gone over of the weights */
+	uint32_t max_in, max_rows; /* of any job */
 	uint32_t columns; /* of products that round */
 
 	/* The present job. */
@@ -125,7 +126,7 @@ static void mul_chunk(void *ctx, uint32_t chunk, uint32_t worker)
 			continue;
 		m.w = b->first + i * b->apart_bytes + part.row * b->w.row_bytes;
 		m.nr_rows = part.nr;
-		m.y = b->y + part.row;
+		m.y = b->y + i * b->w.n_out + part.row;
 		ops->mul(&m);
 	}
 }
@@ -147,27 +148,49 @@ static void run_job(struct bench *b, const uint8_t *first)
 	pst_pool_run(b->pool, mul_chunk, b, pst_deal_end(&b->deal));
 }
 
+static bool has_kernel(const struct bench *b, const struct pst_compute_shape *s)
+{
+	return s->type < PST_KTYPE_COUNT && b->k->types[s->type].mul &&
+	       s->n_in && s->n_out && s->nr &&
+	       s->n_in % b->k->types[s->type].block_elems == 0;
+}
+
+static uint64_t row_bytes_of(const struct bench *b,
+			     const struct pst_compute_shape *s)
+{
+	const struct pst_ktype_ops *ops = &b->k->types[s->type];
+
+	return (uint64_t)s->n_in / ops->block_elems * ops->block_bytes;
+}
+
+/* Of each matrix as many rows as there is memory for, 0 if not even one. */
+static uint32_t rows_of(const struct bench *b,
+			const struct pst_compute_shape *s)
+{
+	uint64_t each_bytes = b->weights_bytes / s->nr;
+
+	each_bytes -= PST_MIN(each_bytes, 64u);
+	return (uint32_t)PST_MIN(s->n_out, each_bytes / row_bytes_of(b, s));
+}
+
 /* Job after job through all of the memory, so that no weight is in a cache, and
  * the matrices of each far from one another, as experts are.
  */
 static double shape_s(struct bench *b, const struct pst_compute_shape *s)
 {
-	const struct pst_ktype_ops *ops = &b->k->types[s->type];
-	uint64_t each_bytes = b->weights.size_bytes / s->nr;
-	uint64_t start = 0, row_bytes, step_bytes;
+	uint64_t each_bytes = b->weights_bytes / s->nr;
+	uint64_t start = 0, step_bytes, row_bytes = row_bytes_of(b, s);
 	uint32_t jobs;
 
-	row_bytes = (uint64_t)s->n_in / ops->block_elems * ops->block_bytes;
-	if (each_bytes < row_bytes + 64)
-		return 0.0;
 	b->type = s->type;
 	b->nr = s->nr;
 	b->w = (struct pst_weight){
 		.n_in = s->n_in,
-		.n_out = (uint32_t)PST_MIN(s->n_out,
-					   (each_bytes - 64) / row_bytes),
+		.n_out = rows_of(b, s),
 		.row_bytes = row_bytes,
 	};
+	if (!b->w.n_out)
+		return 0.0;
 	jobs = (uint32_t)PST_MIN(
 		each_bytes / pst_align_up(b->w.n_out * row_bytes, 64),
 		MAX_JOBS);
@@ -306,13 +329,6 @@ static int make_rows(struct bench *b)
 	return 0;
 }
 
-static bool has_kernel(const struct bench *b, const struct pst_compute_shape *s)
-{
-	return s->type < PST_KTYPE_COUNT && b->k->types[s->type].mul &&
-	       s->n_in && s->n_out && s->nr &&
-	       s->n_in % b->k->types[s->type].block_elems == 0;
-}
-
 int pst_compute_rate_measure(const struct pst_compute_args *args,
 			     struct pst_compute_shape *shapes, uint32_t nr,
 			     struct pst_compute_rate *out)
@@ -328,10 +344,14 @@ int pst_compute_rate_measure(const struct pst_compute_args *args,
 
 	mem.size_bytes = PST_MAX(args->weights_bytes, PST_COMPUTE_RATE_BYTES);
 	mem.size_bytes = PST_MIN(mem.size_bytes, PST_COMPUTE_RATE_MAX_BYTES);
+	b.weights_bytes = mem.size_bytes;
 	for (uint32_t i = 0; i < nr; i++) {
 		b.max_in = PST_MAX(b.max_in,
 				   (uint32_t)pst_align_up(shapes[i].n_in, 64));
-		b.max_rows = PST_MAX(b.max_rows, shapes[i].n_out);
+		if (has_kernel(&b, &shapes[i]))
+			b.max_rows =
+				PST_MAX(b.max_rows,
+					rows_of(&b, &shapes[i]) * shapes[i].nr);
 	}
 	rc = make_rows(&b);
 	if (!rc)

@@ -41,6 +41,14 @@ static bool is_forced(const struct pst_fwd *f)
 	return f->observer && f->observer->foresee;
 }
 
+static bool is_in(const uint32_t *ids, uint32_t nr, uint32_t id)
+{
+	for (uint32_t i = 0; i < nr; i++)
+		if (ids[i] == id)
+			return true;
+	return false;
+}
+
 static uint32_t bucket_of(const struct predict *p, float margin)
 {
 	float b = floorf(margin / p->spread * BUCKETS_PER_SPREAD) + BUCKET_ZERO;
@@ -162,14 +170,6 @@ static uint32_t foreseen(struct pst_fwd *f, struct predict_said *said)
 	return trusted(f, said);
 }
 
-static bool was_said(const struct predict_said *said, uint32_t id)
-{
-	for (uint32_t r = 0; r < said->nr; r++)
-		if (said->ids[r] == id)
-			return true;
-	return false;
-}
-
 /* What past tokens took that were like this one, behind @nr that are to be read.
  * What is in memory the policy keeps for the same reason.
  */
@@ -187,7 +187,7 @@ static uint32_t recalled(struct pst_fwd *f, struct predict_said *said,
 		uint32_t id = p->rank[r], b = bucket_of_share(p->logits[id]);
 
 		if (pst_store_has(f->store, said->layer, id) ||
-		    was_said(said, id))
+		    is_in(said->ids, said->nr, id))
 			continue;
 		said->trusted[said->nr] = chance_of(p, said->layer, b) >=
 					  MIN_CHANCE;
@@ -365,13 +365,10 @@ void pst_predict_first(struct pst_fwd *f, uint32_t n)
 		predict_from(f, 0, n);
 }
 
-/* By the token whose block has just chosen. */
+/* Did the token whose block has just chosen take it? */
 static bool is_chosen(const struct pst_fwd *f, uint32_t id)
 {
-	for (uint32_t i = 0; i < f->n_used; i++)
-		if (f->sel[i] == id)
-			return true;
-	return false;
+	return is_in(f->sel, f->n_used, id);
 }
 
 /* What was known teaches nothing about guesses. */
